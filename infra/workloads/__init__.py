@@ -1,0 +1,1 @@
+"""What runs on the engines: training jobs and workflow templates as managed resources."""

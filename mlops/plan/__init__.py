@@ -1,0 +1,1 @@
+"""What a stack is, read from the program itself without a cloud."""

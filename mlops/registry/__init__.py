@@ -1,0 +1,1 @@
+"""Model versions in a bucket: store, list, verify, promote, predict. Imports nothing of Pulumi."""
