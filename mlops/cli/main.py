@@ -1,0 +1,55 @@
+"""The `mlops` command: what it offers, and how its errors end.
+
+Bad input gets one line and exit code 2, whatever raised it; the commands are in the files beside this one.
+"""
+
+import os
+import sys
+
+import typer
+
+from mlops.cli import models, platform, run, runs
+
+app = typer.Typer(
+    name="mlops",
+    help="Train, store, verify and use model versions, on one machine or on a stack's clusters.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+platform.register(app)
+run.register(app)
+app.add_typer(runs.app, name="runs")
+app.add_typer(models.app, name="models")
+
+
+def _known_errors() -> tuple[type[Exception], ...]:
+    # Imported only when something was raised: `--help` pays for none of it.
+    from infra.settings import SettingsError
+
+    from mlops.cli.output import RefusalError
+    from mlops.engines.base import EngineError
+    from mlops.engines.embedded.platform import PlatformError
+    from mlops.parameters import ParameterError
+    from mlops.plan import PlanError
+    from mlops.registry import RegistryError
+
+    return (RefusalError, EngineError, ParameterError, PlanError, PlatformError, RegistryError, SettingsError)
+
+
+def main() -> None:
+    """Run the command; exit code 0 only for success, 2 for bad input, 130 when interrupted."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; nothing is left to say, and the interpreter's own flush would say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if not isinstance(error, _known_errors()):
+            raise
+        typer.echo(f"mlops: {error}", err=True)
+        sys.exit(2)

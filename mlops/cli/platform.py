@@ -1,0 +1,62 @@
+"""`mlops up` and `mlops down`: the embedded platform."""
+
+import typer
+
+from mlops.cli.output import Json, err, out, print_json, table
+from mlops.paths import CHECKOUT, state
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(up)
+    app.command()(down)
+
+
+def up(*, json: Json = False) -> None:
+    """Start the platform on this machine and register what the Pulumi program registers for stack `local`.
+
+    Safe to repeat: what runs is kept, what changed in jobs/, images/ or the stack file is registered anew.
+    """
+    from infra.settings import load
+
+    from mlops.engines.embedded import platform as embedded
+    from mlops.plan import record
+
+    settings = load("local")
+    with err.status("Reading what stack local registers ..."):
+        inventory = record("local")
+    jobs = [resource for resource in inventory.resources if resource.type == "nomad:index/job:Job"]
+    with err.status("Starting bucket, feed and engine ..."):
+        platform = embedded.up(state(), buckets=[settings.buckets.models, settings.buckets.data])
+    registered = []
+    for job in jobs:
+        with err.status(f"Registering {job.name} ..."):
+            variables = (job.inputs.get("hcl2") or {}).get("vars") or {}
+            registered.append(embedded.register(platform, job.inputs["jobspec"], variables))
+    if json:
+        print_json({"platform": platform, "registered": registered})
+        return
+    table(
+        ["what", "where"],
+        [
+            ["engine (Nomad's API)", platform.nomad_address],
+            ["bucket (GCS API)", platform.storage_address],
+            ["feed (Salesforce API)", platform.feed_url],
+            ["state", str(state())],
+            *(["pipeline", name] for name in registered),
+        ],
+    )
+    if state().is_relative_to(CHECKOUT):
+        out.print("\nNext: [bold]mlops run --help[/bold] shows the pipelines and their parameters.")
+
+
+def down(*, json: Json = False) -> None:
+    """Stop the platform on this machine. Versions, logs and what is registered stay for the next `mlops up`."""
+    from mlops.engines.embedded import platform as embedded
+
+    with err.status("Stopping ..."):
+        stopped = embedded.down(state())
+    if json:
+        print_json({"stopped": stopped})
+    else:
+        out.print("Stopped." if stopped else "Nothing was running.")

@@ -1,0 +1,203 @@
+"""`mlops run`: start runs of a pipeline, watch them, and show the versions they stored."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import click
+import typer
+import typer.core
+
+from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table
+from mlops.cli.session import Session
+from mlops.engines.base import Engine, Execution, Run, Step
+from mlops.paths import CHECKOUT
+
+_MOST_RUNS = 10_000
+
+
+class _RunCommand(typer.core.TyperCommand):
+    """Help that ends with the pipelines and their parameters, read from `jobs/`."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help."""
+        from mlops import parameters
+
+        super().format_help(ctx, formatter)
+        for name, pipeline in parameters.pipelines(CHECKOUT / "jobs").items():
+            out.print(f"[bold]{name}[/bold]: {pipeline.description}")
+            table(
+                ["  -p", "type", "default", "what it is"],
+                (
+                    [
+                        f"  {key}",
+                        parameter.range_text,
+                        "required" if parameter.required else parameter.default_text,
+                        parameter.description,
+                    ]
+                    for key, parameter in pipeline.parameters.items()
+                ),
+            )
+            out.print()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command(cls=_RunCommand)(run)
+
+
+def run(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline's name, such as sales-close-prediction.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter of the run; repeat for more."),
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(min=1, max=_MOST_RUNS, help="How many runs of each version; every one is a version.")
+    ] = 1,
+    versions: Annotated[
+        str | None, typer.Option(metavar="A..B", help="Run model versions A to B, both included, in one go.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start the runs and leave; follow with `mlops runs`.")
+    ] = False,
+    idempotency_token: Annotated[
+        str | None,
+        typer.Option(help="Repeating a command with the same token starts nothing twice, it follows what it started."),
+    ] = None,
+    stack: Stack = "local",
+    json: Json = False,
+) -> None:
+    """Start runs of PIPELINE, watch them, and show the model versions they stored.
+
+    Interrupting this command does not stop the runs.
+    """
+    from mlops import parameters
+
+    declared = parameters.pipelines(CHECKOUT / "jobs").get(pipeline)
+    if declared is None:
+        known = ", ".join(sorted(parameters.pipelines(CHECKOUT / "jobs")))
+        raise RefusalError(f"there is no pipeline {pipeline!r}, so nothing was started; there are: {known}")
+    given = parameters.assignments(parameter or [])
+    if versions is None:
+        each_version: list[dict[str, str]] = [given]
+    elif "model_version" in given:
+        raise RefusalError(
+            "--versions and -p model_version both name the version, so nothing was started; give one of them"
+        )
+    else:
+        each_version = [given | {"model_version": str(version)} for version in _range(versions)]
+    if len(each_version) * runs > _MOST_RUNS:
+        raise RefusalError(f"{len(each_version) * runs} runs are more than {_MOST_RUNS}; start them in parts")
+
+    # Given values are checked before anything is connected: a typing error needs no platform to be told.
+    for values in each_version:
+        declared.check(values)
+    session = Session(stack)
+    defaults = session.defaults(pipeline)
+    requests = [
+        (values, f"{idempotency_token}/{values['model_version']}/{i}" if idempotency_token else None)
+        for values in (declared.resolve(values, defaults) for values in each_version)
+        for i in range(runs)
+    ]
+    engine = session.engine
+    started: list[str] = []
+    try:
+        for values, token in requests:
+            started.append(engine.submit(pipeline, values, token))
+        if detach:
+            _tell_detached(started, json=json)
+            return
+        finished = _watch(engine, started)
+    except KeyboardInterrupt:
+        err.print(f"{len(started)} run(s) go on; `mlops runs` follows them, `mlops runs stop RUN` stops one.")
+        raise
+    _report(session, pipeline, finished, json=json)
+    _exit(finished)
+
+
+def _range(text: str) -> range:
+    match = re.fullmatch(r"(\d{1,9})\.\.(\d{1,9})", text)
+    if not match or int(match[1]) > int(match[2]):
+        raise RefusalError(
+            f"--versions {text!r} is not a range, so nothing was started; write it as A..B, such as 1..50"
+        )
+    return range(int(match[1]), int(match[2]) + 1)
+
+
+def _tell_detached(started: Sequence[str], *, json: bool) -> None:
+    if json:
+        print_json({"runs": list(started)})
+        return
+    for run_id in started:
+        out.print(run_id)
+    err.print("Follow with `mlops runs`; the versions will be in `mlops models list`.")
+
+
+def _watch(engine: Engine, started: Sequence[str]) -> list[Run]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    latest: dict[str, Run] = {}
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    ) as progress:
+        bar = progress.add_task("starting", total=len(set(started)))
+        for run in engine.wait(started):
+            latest[run.id] = run
+            counts = Counter(r.status for r in latest.values())
+            doing = Counter(
+                s.name for r in latest.values() for e in r.executions for s in e.steps if s.state == "running"
+            )
+            progress.update(
+                bar,
+                completed=sum(r.finished for r in latest.values()),
+                description=", ".join(f"{n} {what}" for what, n in [*sorted(counts.items()), *sorted(doing.items())]),
+            )
+            if run.finished:
+                progress.console.print(_ended(engine, run), markup=False)
+    return [latest[run_id] for run_id in dict.fromkeys(started)]
+
+
+def _ended(engine: Engine, run: Run) -> str:
+    if run.status == "complete":
+        return f"{run.id}: complete"
+    failed = run.failed_step
+    if failed is None:
+        return f"{run.id}: {run.status}"
+    execution, step = failed
+    return f"{run.id}: {run.status}: {step.name}: {_reason(engine, execution, step)}"
+
+
+def _reason(engine: Engine, execution: Execution, step: Step) -> str:
+    lines = "".join(engine.logs(execution.id, step.name, "stderr", follow=False)).strip().splitlines()
+    return lines[-1] if lines else step.message
+
+
+def _report(session: Session, pipeline: str, finished: Iterable[Run], *, json: bool) -> None:
+    wanted = {e.version_id: run for run in finished for e in run.executions if e.version_id}
+    stored = [v for v in session.registry.list(pipeline) if v.version_id in wanted]
+    if json:
+        print_json({"runs": list(finished), "versions": stored})
+        return
+    if stored:
+        table(
+            ["version", "auc", "baseline", "verified"],
+            ([v.version_id, number(v.auc), number(v.baseline_auc), v.verified or "-"] for v in stored),
+            right=["auc", "baseline"],
+        )
+
+
+def _exit(finished: Sequence[Run]) -> None:
+    failed = [run for run in finished if run.status != "complete"]
+    if not failed:
+        return
+    err.print(f"{len(failed)} of {len(finished)} run(s) did not complete; `mlops runs logs RUN` shows what they said.")
+    # Exit code 2 where every failure is the input's: a step that ends with 2 says that repeating would say the same.
+    codes = {found[1].exit_code if (found := run.failed_step) else None for run in failed}
+    raise typer.Exit(2 if codes == {2} else 1)

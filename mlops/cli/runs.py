@@ -1,0 +1,140 @@
+"""`mlops runs`: what is running and what ran."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table, when
+from mlops.cli.session import Session
+from mlops.engines.base import Engine, Execution, Run
+
+app = typer.Typer(help="What is running and what ran: list, show, logs, stop.", invoke_without_command=True)
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the last characters of it.")]
+
+
+@app.callback()
+def _default(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_runs()
+
+
+@app.command("list")
+def list_runs(
+    *,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
+    stack: Stack = "local",
+    json: Json = False,
+) -> None:
+    """List the runs that the engine remembers, newest first."""
+    every = Session(stack).engine.runs()
+    if json:
+        print_json(every[:limit])
+        return
+    table(
+        ["run", "version", "status", "started"],
+        ([run.id, run.parameters.get("model_version", "-"), run.status, when(run.created)] for run in every[:limit]),
+    )
+    if len(every) > limit:
+        err.print(f"{len(every) - limit} more; `mlops runs list -n {len(every)}` shows them all.")
+
+
+@app.command()
+def show(run: RunId, *, stack: Stack = "local", json: Json = False) -> None:
+    """Show one run: parameters, versions, and what each task used beside what it asked for."""
+    engine = Session(stack).engine
+    found = engine.status(_resolve(engine, run))
+    if json:
+        print_json(found)
+        return
+    table(
+        ["run", found.id],
+        [
+            ["pipeline", found.pipeline],
+            ["status", found.status],
+            ["started", when(found.created)],
+            *([f"-p {key}", value] for key, value in sorted(found.parameters.items()) if value),
+        ],
+    )
+    for execution in found.executions:
+        out.print(f"\nallocation {execution.id}: {execution.status}, version {execution.version_id or '-'}")
+        table(
+            ["task", "state", "restarts", "wall s", "cpu s", "peak MiB", "asked MiB", "asked MHz", "last event"],
+            (
+                [
+                    step.name,
+                    "failed" if step.failed else step.state,
+                    str(step.restarts),
+                    number(step.wall_seconds, 1),
+                    number(step.cpu_seconds, 1),
+                    number(step.peak_memory_mb, 0),
+                    str(step.memory_mb or "-"),
+                    str(step.cpu_mhz or "-"),
+                    step.message,
+                ]
+                for step in execution.steps
+            ),
+            right=["restarts", "wall s", "cpu s", "peak MiB", "asked MiB", "asked MHz"],
+        )
+
+
+@app.command()
+def logs(
+    run: RunId,
+    *,
+    task: Annotated[str | None, typer.Option(help="Only this task's output.")] = None,
+    stream: Annotated[Literal["stdout", "stderr"] | None, typer.Option(help="Only this stream.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task ends.")] = False,
+    stack: Stack = "local",
+) -> None:
+    """Print the output of a run's tasks, one after the other."""
+    engine = Session(stack).engine
+    found = engine.status(_resolve(engine, run))
+    steps = [(execution, step.name) for execution in found.executions for step in execution.steps]
+    if task is not None:
+        steps = [(execution, name) for execution, name in steps if name == task]
+        if not steps:
+            raise RefusalError(f"{found.id} has no task {task!r}; `mlops runs show {run}` names its tasks")
+    if follow and len(steps) > 1 and stream is None and task is None:
+        stream = "stdout"  # two streams cannot be followed in turn
+    for execution, name in steps:
+        _print_logs(engine, execution, name, stream, follow=follow)
+
+
+def _print_logs(engine: Engine, execution: Execution, task: str, stream: str | None, *, follow: bool) -> None:
+    for kind in ("stdout", "stderr"):
+        if stream not in (None, kind):
+            continue
+        headed = False
+        for piece in engine.logs(execution.id, task, kind, follow=follow):
+            if not headed:
+                err.print(f"--- {task} {kind} ({execution.id})", style="dim")
+                headed = True
+            typer.echo(piece, nl=False)
+
+
+@app.command()
+def stop(run: RunId, *, stack: Stack = "local", json: Json = False) -> None:
+    """Stop a run. What it stored stays; what it had not stored is removed."""
+    engine = Session(stack).engine
+    run_id = _resolve(engine, run)
+    found = engine.status(run_id)
+    if found.finished:
+        raise RefusalError(f"{run_id} has already ended ({found.status}), so there is nothing to stop")
+    engine.stop(run_id)
+    if json:
+        print_json({"stopped": run_id})
+    else:
+        out.print(f"Stopping {run_id}.")
+
+
+def _resolve(engine: Engine, text: str) -> str:
+    every: list[Run] = engine.runs()
+    matches = [run.id for run in every if run.id == text] or [run.id for run in every if text and run.id.endswith(text)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise RefusalError(
+            f"{text!r} is the end of {len(matches)} runs; give more of the id: {', '.join(matches[:3])} ..."
+        )
+    raise RefusalError(f"there is no run {text!r}; `mlops runs list` shows those there are")

@@ -1,0 +1,77 @@
+"""What a command works with: the stack's settings, its engine, its registry.
+
+The one place that decides which engine serves a stack: a Nomad at an address, or the embedded platform. Everything is
+imported when it is first used, so that `--help` and a typing error answer at once.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mlops import paths
+from mlops.cli.output import RefusalError
+from mlops.engines.base import Engine
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+
+    from mlops.engines.embedded.platform import Platform
+    from mlops.registry import Registry
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command's view of a stack."""
+
+    stack: str
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """The stack file, validated."""
+        from infra.settings import load
+
+        return load(self.stack)
+
+    @cached_property
+    def _nomad_address(self) -> str | None:
+        return self.settings.nomad.address or os.environ.get("NOMAD_ADDR") or None
+
+    @cached_property
+    def platform(self) -> "Platform | None":
+        """The embedded platform, where it is what serves this stack."""
+        from mlops.engines.embedded.platform import find
+
+        if self._nomad_address:
+            return None
+        platform = find(paths.state())
+        if platform is None:
+            raise RefusalError(
+                f"the embedded platform of stack {self.stack} is not running, so there is no engine and no bucket; "
+                "start it with `mlops up`"
+            )
+        # The registry's client reads the bucket's address where Google's libraries look for it.
+        os.environ["STORAGE_EMULATOR_HOST"] = platform.storage_address
+        return platform
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that runs this stack's pipelines."""
+        from mlops.engines.nomad import NomadEngine
+
+        platform = self.platform
+        return NomadEngine(platform.nomad_address if platform else self._nomad_address or "")
+
+    @cached_property
+    def registry(self) -> "Registry":
+        """The registry in this stack's bucket of models."""
+        from mlops.registry import Registry
+
+        _ = self.platform
+        return Registry(f"gs://{self.settings.buckets.models}/models")
+
+    def defaults(self, pipeline: str) -> dict[str, str]:
+        """What the stack, and else the engine, gives for a run's parameters."""
+        job = self.settings.jobs.get(pipeline)
+        supplied = {"data_url": f"salesforce+{self.platform.feed_url}"} if self.platform else {}
+        return supplied | (dict(job.parameters) if job else {})

@@ -1,0 +1,120 @@
+"""One `Run` type and one `Engine` interface, whichever engine runs a pipeline.
+
+Owns what the command knows of a run. Deliberately knows no engine: `nomad.py` speaks Nomad's API, to a real Nomad and
+to the embedded engine alike.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Status = Literal["pending", "running", "complete", "failed", "lost", "stopped"]
+FINISHED: frozenset[Status] = frozenset({"complete", "failed", "lost", "stopped"})
+
+
+class EngineError(Exception):
+    """The engine refused or could not be reached; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of an execution: what it does, what it asked for and what it used (None where the engine does not say).
+
+    Attributes:
+        exit_code: Of the last attempt, None before it ended.
+        cpu_mhz: CPU asked for, in MHz as Nomad counts.
+        memory_mb: Memory asked for, in MiB.
+        peak_memory_mb: The most it held, in MiB.
+    """
+
+    name: str
+    state: Literal["pending", "running", "dead"]
+    failed: bool
+    restarts: int
+    exit_code: int | None
+    message: str
+    cpu_mhz: int | None = None
+    memory_mb: int | None = None
+    peak_memory_mb: float | None = None
+    cpu_seconds: float | None = None
+    wall_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What makes one model version: a Nomad allocation. `id` ends the version id."""
+
+    id: str
+    status: Status
+    steps: tuple[Step, ...]
+    version_id: str | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One submission of a pipeline with its parameters. `created` is in seconds since 1970."""
+
+    id: str
+    pipeline: str
+    status: Status
+    parameters: Mapping[str, str]
+    created: float
+    executions: tuple[Execution, ...] = field(default=())
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of it will change any more."""
+        return self.status in FINISHED
+
+    @property
+    def failed_step(self) -> tuple[Execution, Step] | None:
+        """The first step that failed, with its execution."""
+        for execution in self.executions:
+            for step in execution.steps:
+                if step.failed:
+                    return execution, step
+        return None
+
+
+class Engine(Protocol):
+    """What the command needs of an engine. Every method raises EngineError."""
+
+    def submit(self, pipeline: str, parameters: Mapping[str, str], token: str | None) -> str:
+        """Start a run and give its id; the same token starts nothing twice and gives the same id."""
+        ...
+
+    def status(self, run_id: str) -> Run:
+        """The run as it is now."""
+        ...
+
+    def runs(self) -> list[Run]:
+        """All runs the engine remembers, newest first, without their executions."""
+        ...
+
+    def logs(self, execution_id: str, step: str, stream: Literal["stdout", "stderr"], *, follow: bool) -> Iterator[str]:
+        """Pieces of a step's output; with `follow` until the step ends."""
+        ...
+
+    def stop(self, run_id: str) -> None:
+        """Stop a run; what it stored stays."""
+        ...
+
+    def wait(self, run_ids: Iterable[str]) -> Iterator[Run]:
+        """Each run whenever it changed, until all have finished."""
+        ...
+
+
+def version_id(name: str, model_version: str, execution_id: str) -> str:
+    """The version id that an execution stores under; see the contract in docs/architecture.md."""
+    return f"{name}_v{model_version}_{execution_id}"
+
+
+def total(executions: Iterable[Execution]) -> Status:
+    """A run's status from its executions: the worst that happened, running while any still runs."""
+    states = [execution.status for execution in executions]
+    if not states:
+        return "pending"
+    if any(state == "running" for state in states) or ("pending" in states and set(states) != {"pending"}):
+        return "running"
+    worst_first: tuple[Status, ...] = ("pending", "failed", "lost", "stopped", "complete")
+    return next(state for state in worst_first if state in states)

@@ -1,0 +1,215 @@
+"""Runs on Nomad, and on the embedded engine, which speaks the same API.
+
+Transport is python-nomad. Two of its habits are set right here: it sends an idempotency token in the body, where Nomad
+does not look (`parseIdempotencyToken` in Nomad's command/agent/http.go reads the query), and it does not verify TLS.
+"""
+
+import codecs
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+from urllib.parse import quote
+
+import nomad
+import requests
+from nomad.api.exceptions import BaseNomadException
+
+from mlops.engines.base import EngineError, Execution, Run, Status, Step, total, version_id
+
+_POLL_SECONDS = 0.5
+_REQUEST_SECONDS = 30
+
+
+class NomadEngine:
+    """A Nomad API at `address`; token, CA and namespace come from Nomad's own environment variables."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        # python-nomad hands `session` to every endpoint: one pool of connections for all.
+        self._nomad = nomad.Nomad(
+            address=address,
+            timeout=_REQUEST_SECONDS,
+            verify=os.environ.get("NOMAD_CACERT") or True,  # pyright: ignore[reportArgumentType] - it takes a path too
+            session=requests.Session(),
+        )
+
+    def submit(self, pipeline: str, parameters: Mapping[str, str], token: str | None) -> str:
+        """See Engine.submit."""
+        return self._call(
+            "post", pipeline, "dispatch", params={"idempotency_token": token}, json={"Meta": dict(parameters)}
+        )["DispatchedJobID"]
+
+    def status(self, run_id: str) -> Run:
+        """See Engine.status."""
+        job = self._call("get", run_id)
+        allocations = self._call("get", run_id, "allocations")
+        parameters = job.get("Meta") or {}
+        requested = {
+            task["Name"]: task.get("Resources") or {}
+            for group in job.get("TaskGroups") or []
+            for task in group.get("Tasks") or []
+        }
+        stopped = bool(job.get("Stop"))
+        executions = tuple(
+            _execution(allocation, parameters, requested, stopped=stopped)
+            for allocation in sorted(allocations, key=lambda a: a["Name"])
+        )
+        return Run(
+            id=job["ID"],
+            pipeline=job.get("ParentID") or job["ID"],
+            status="stopped" if stopped and not executions else total(executions),
+            parameters=parameters,
+            created=job["SubmitTime"] / 1e9,
+            executions=executions,
+        )
+
+    def runs(self) -> list[Run]:
+        """See Engine.runs."""
+        jobs = [job for job in self._call("get", endpoint=self._nomad.jobs, params={"meta": "true"}) if job["ParentID"]]
+        jobs.sort(key=lambda job: (job["SubmitTime"], job["ID"]), reverse=True)
+        return [
+            Run(
+                id=job["ID"],
+                pipeline=job["ParentID"],
+                status=_summarised(job),
+                parameters=job.get("Meta") or {},
+                created=job["SubmitTime"] / 1e9,
+            )
+            for job in jobs
+        ]
+
+    def logs(self, execution_id: str, step: str, stream: Literal["stdout", "stderr"], *, follow: bool) -> Iterator[str]:
+        """See Engine.logs."""
+        try:
+            response = requests.get(
+                f"{self._address}/v1/client/fs/logs/{quote(execution_id, safe='')}",
+                params={"task": step, "type": stream, "plain": "true", "follow": str(follow).lower()},
+                headers={"X-Nomad-Token": self._nomad.token} if self._nomad.token else {},
+                verify=os.environ.get("NOMAD_CACERT") or True,
+                stream=True,
+                # A followed log is silent for as long as the task is.
+                timeout=(_REQUEST_SECONDS, None if follow else _REQUEST_SECONDS),
+            )
+            if response.status_code == 404:  # the task never started, so it has no log
+                return
+            if not response.ok:
+                raise EngineError(_line(response.text))
+            yield from codecs.iterdecode(response.iter_content(chunk_size=None), "utf-8", errors="replace")
+        except requests.RequestException as error:
+            raise EngineError(self._unreachable(error)) from error
+
+    def stop(self, run_id: str) -> None:
+        """See Engine.stop."""
+        self._call("delete", run_id)
+
+    def wait(self, run_ids: Iterable[str]) -> Iterator[Run]:
+        """See Engine.wait."""
+        seen: dict[str, Run | None] = dict.fromkeys(run_ids)
+        open_runs = list(seen)
+        while True:
+            for run_id in open_runs:
+                run = self.status(run_id)
+                if run != seen[run_id]:
+                    seen[run_id] = run
+                    yield run
+            open_runs = [run_id for run_id in open_runs if not ((run := seen[run_id]) and run.finished)]
+            if not open_runs:
+                return
+            # A thousand runs are asked after less often than one, so that asking costs the engine next to nothing.
+            time.sleep(max(_POLL_SECONDS, 0.02 * len(open_runs)))
+
+    def _call(
+        self,
+        method: str,
+        *path: str,
+        endpoint: Any = None,
+        params: dict[str, str | None] | None = None,
+        json: Any = None,
+    ) -> Any:
+        try:
+            return (
+                (endpoint or self._nomad.job)
+                .request(*(quote(part, safe="") for part in path), method=method, params=params, json=json)
+                .json()
+            )
+        except BaseNomadException as error:
+            answer = error.nomad_resp
+            if isinstance(answer, requests.Response):
+                raise EngineError(_line(answer.text)) from error
+            raise EngineError(self._unreachable(error)) from error
+        except (requests.RequestException, ValueError) as error:
+            raise EngineError(self._unreachable(error)) from error
+
+    def _unreachable(self, error: Exception) -> str:
+        return (
+            f"Nomad at {self._address} does not answer ({type(error).__name__}), so nothing is known of the runs; "
+            "start it, or check the address and NOMAD_CACERT"
+        )
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()) or "the engine refused without a reason"
+
+
+def _summarised(job: Mapping[str, Any]) -> Status:
+    counts: dict[str, int] = {}
+    for group in ((job.get("JobSummary") or {}).get("Summary") or {}).values():
+        for state, number in group.items():
+            counts[state] = counts.get(state, 0) + number
+    if job["Status"] == "dead" and job.get("Stop"):
+        return "stopped"
+    if job["Status"] != "dead":
+        return "running" if counts.get("Running") or counts.get("Complete") else "pending"
+    return "failed" if counts.get("Failed") else "lost" if counts.get("Lost") else "complete"
+
+
+def _execution(
+    allocation: Mapping[str, Any],
+    parameters: Mapping[str, str],
+    requested: Mapping[str, Mapping[str, Any]],
+    *,
+    stopped: bool,
+) -> Execution:
+    status = allocation["ClientStatus"]
+    if status == "unknown":  # the node is out of reach; it may come back
+        status = "running"
+    elif stopped and status in {"complete", "failed"}:
+        status = "stopped"
+    usage = allocation.get("TaskUsage") or {}
+    states = allocation.get("TaskStates") or {}
+    return Execution(
+        id=allocation["ID"],
+        status=status,
+        steps=tuple(
+            _step(name, states[name], requested.get(name) or {}, usage.get(name) or {})
+            for name in [*(n for n in requested if n in states), *(n for n in states if n not in requested)]
+        ),
+        version_id=version_id(parameters["save_path"], parameters["model_version"], allocation["ID"])
+        if {"save_path", "model_version"} <= parameters.keys()
+        else None,
+    )
+
+
+def _step(name: str, state: Mapping[str, Any], requested: Mapping[str, Any], used: Mapping[str, Any]) -> Step:
+    exit_code, message = None, ""
+    for event in state.get("Events") or []:
+        message = event.get("DisplayMessage") or message
+        if event["Type"] == "Terminated":
+            exit_code = event.get("ExitCode")
+            if exit_code is None:
+                exit_code = int((event.get("Details") or {}).get("exit_code", 0))
+    peak = used.get("PeakMemoryBytes")
+    return Step(
+        name=name,
+        state=state["State"],
+        failed=bool(state.get("Failed")),
+        restarts=state.get("Restarts") or 0,
+        exit_code=exit_code,
+        message=message,
+        cpu_mhz=requested.get("CPU"),
+        memory_mb=requested.get("MemoryMB"),
+        peak_memory_mb=peak / 2**20 if peak is not None else None,
+        cpu_seconds=used.get("CpuSeconds"),
+        wall_seconds=used.get("WallSeconds"),
+    )
