@@ -1,1 +1,47 @@
-"""Model versions in a bucket: store, list, verify, promote, predict. Imports nothing of Pulumi."""
+"""Model versions in a bucket: store, list, show, verify, promote, predict. Imports nothing of Pulumi.
+
+A version lies under `<bucket path>/<model>/<version id>/` and exists if and only if its `manifest.json` does, which is
+written last and never changes. Verifications are appended beside it; aliases, under `<model>/aliases/`, are the only
+things that move. Does not train, and does not know how a format's models are loaded: that program comes from the image
+that trained them (`scorers`).
+"""
+
+from .errors import (
+    AccessError,
+    BadInputError,
+    ConflictError,
+    IntegrityError,
+    LostRaceError,
+    NoBucketError,
+    NotFoundError,
+    NothingToStoreError,
+    NotVerifiedError,
+    RegistryError,
+    ScorerError,
+    UnavailableError,
+)
+from .manifest import Alias, Manifest, Verification, VersionDetails, VersionSummary
+from .registry import Registry
+from .storing import Origin
+
+__all__ = [
+    "AccessError",
+    "Alias",
+    "BadInputError",
+    "ConflictError",
+    "IntegrityError",
+    "LostRaceError",
+    "Manifest",
+    "NoBucketError",
+    "NotFoundError",
+    "NotVerifiedError",
+    "NothingToStoreError",
+    "Origin",
+    "Registry",
+    "RegistryError",
+    "ScorerError",
+    "UnavailableError",
+    "Verification",
+    "VersionDetails",
+    "VersionSummary",
+]

@@ -1,0 +1,41 @@
+"""Scorers: one module a model format, each of which names the program that loads the model and replays rows.
+
+A scorer is a program of the image that trained the model, so that what predicts is what trained: JSON Lines of row
+objects on stdin, JSON Lines `{"prediction": p}` on stdout, in order. It ends when its stdin does, and so cannot outlive
+the registry. Exit code 2: the model or a row is bad, and stays so. `lines` runs it; a new format is a module with
+`command(version)` and `tools()`, entered in `SCORERS`.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from mlops.registry.errors import BadInputError
+
+from . import tfjs_layers
+
+
+class Scorer(Protocol):
+    """What a format's module offers."""
+
+    def command(self, version: Path) -> list[str]:
+        """The program and its arguments for a version's local folder."""
+        ...
+
+    def tools(self) -> dict[str, str]:
+        """Name and version of what scores."""
+        ...
+
+
+SCORERS: dict[str, Scorer] = {"tfjs-layers": tfjs_layers}
+
+
+def scorer_of(model_format: str) -> Scorer:
+    """The scorer of a format.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    try:
+        return SCORERS[model_format]
+    except KeyError:
+        raise BadInputError(f"no scorer for format {model_format!r}; known: {', '.join(sorted(SCORERS))}") from None
