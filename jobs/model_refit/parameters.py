@@ -1,0 +1,17 @@
+"""The pipeline's parameters as the templates need them: names and defaults, from parameters.yaml, the one place they are written."""
+
+from pathlib import Path
+
+import yaml
+
+
+def _defaults() -> dict[str, str | None]:
+    declared = yaml.safe_load((Path(__file__).parent / "parameters.yaml").read_text())["parameters"]
+    return {
+        name: None if one.get("required") else str(one.get("default", ""))
+        for name, one in declared.items()
+    }
+
+
+DEFAULTS = _defaults()
+"""Default by name, as text: None where a run must give it, empty where the step chooses."""

@@ -1,0 +1,77 @@
+"""Planning without a cloud: the Pulumi program runs under Pulumi's own mocks, and what it registers is the inventory.
+
+Owns what a run of the program is given: a fresh process, the stack file's configuration with placeholders for encrypted
+values, and a few listed environment variables, so that neither a credential of the caller's nor one of the stack's can be in
+an inventory. The process itself is in `program.py`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from infra.settings import PROJECT, ROOT, SettingsError, read_config
+from mlops.plan.inventory import Inventory
+
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
+_NOMAD = "http://127.0.0.1:4646"
+"""Stands for the address of a stack that names none; the program is not to know that it is being recorded."""
+_SECONDS = 300
+
+
+class PlanError(Exception):
+    """The stack cannot be planned; the message says why, a line each problem."""
+
+
+def record(stack: str, *, preview: bool = False, root: Path = ROOT) -> Inventory:
+    """Run the Pulumi program for a stack and return everything that it registers.
+
+    Args:
+        stack: The stack's name.
+        preview: Leave computed outputs unknown, as `pulumi preview` does; otherwise they have made-up values.
+        root: The checkout whose program is run.
+
+    Raises:
+        PlanError: The stack's settings cannot be used, or the program failed.
+    """
+    try:
+        config, secret = read_config(stack, root / "stacks")
+    except SettingsError as error:
+        raise PlanError(str(error)) from None
+    task = {
+        "project": PROJECT,
+        "stack": stack,
+        "preview": preview,
+        "config": {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()},
+        "secret": sorted(secret),
+    }
+    with tempfile.TemporaryDirectory(prefix="mlops-plan-") as folder:
+        result = Path(folder, "inventory.json")
+        environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+        # An empty home: no credentials file of the caller's is found by a provider's library.
+        environment |= {"HOME": folder, "TMPDIR": folder, "NOMAD_ADDR": _NOMAD, "PYTHONDONTWRITEBYTECODE": "1"}
+        # -P: the folder of `program.py` is not on the path, where its modules could hide others' of the same name.
+        command = [sys.executable, "-P", str(Path(__file__).with_name("program.py")), str(root), str(result)]
+        try:
+            finished = subprocess.run(
+                command,
+                input=json.dumps(task),
+                capture_output=True,
+                text=True,
+                cwd=root,
+                env=environment,
+                timeout=_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise PlanError(
+                f"the program of stack {stack} ran for {_SECONDS} seconds, so it was ended; find what it waits for"
+            ) from None
+        answer = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else None
+    if answer is None:
+        last = (finished.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise PlanError(f"the program of stack {stack} ended with exit code {finished.returncode}: {last}")
+    if "error" in answer:
+        raise PlanError(answer["error"])
+    return Inventory.model_validate(answer)
