@@ -117,7 +117,6 @@ class _Feed:
     async def query(self, request: web.Request) -> web.Response:
         self.authorize(request)
         text = request.query.get("q", "")
-        soql.parse(text, self.org.objects)  # a query that is refused leaves no cursor
         cursor = "01g" + hashlib.sha256(text.encode()).hexdigest()[:12]
         self.cursors[cursor] = text
         if len(self.cursors) > _CURSORS:
