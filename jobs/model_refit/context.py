@@ -1,7 +1,7 @@
 """What the templates need to know of a stack: names and sizes, no logic.
 
-Filled by the Pulumi program from the stack's settings, and by tests. Deliberately plain dataclasses: `jobs/` imports neither
-`infra` nor `mlops`.
+Filled by the Pulumi program from the stack's settings, and by tests. Deliberately plain dataclasses: `jobs/` imports
+neither `infra` nor `mlops`.
 """
 
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ class Context:
         images: Full image name by folder of `images/`; every one of `IMAGES`.
         gcp_bucket_path: `gs://<bucket>[/<prefix>]` that versions are stored under.
         data_bucket: Bucket of raw data.
-        artifact_bucket: The bucket of Argo's artifact repository, which key-only artifacts go to. Spark writes there too.
+        artifact_bucket: Of Argo's artifact repository, where key-only artifacts go. Spark writes there too.
         service_accounts: Kubernetes service account by role; every one of `SERVICE_ACCOUNTS`.
         resources: By step; what is missing has a default.
         pools: By kind of node; what is missing has no selector and no tolerations.
@@ -114,10 +114,14 @@ class Context:
             ("service_accounts", self.service_accounts, SERVICE_ACCOUNTS),
         ):
             if missing := [name for name in needed if not given.get(name)]:
-                raise ValueError(f"{what}: {', '.join(missing)} missing; the templates of jobs/model_refit cannot be rendered without")
+                raise ValueError(
+                    f"{what}: {', '.join(missing)} missing; nothing of jobs/model_refit can be rendered without"
+                )
         for what, given, known in (("resources", self.resources, STEPS), ("pools", self.pools, POOLS)):
             if unknown := sorted(set(given) - set(known)):
-                raise ValueError(f"{what}: nothing of jobs/model_refit is called {', '.join(unknown)}; known are {', '.join(known)}")
+                raise ValueError(
+                    f"{what}: nothing of jobs/model_refit is called {', '.join(unknown)}; known are {', '.join(known)}"
+                )
 
     def sized(self, step: str) -> Resources:
         """The resources of a step."""

@@ -1,4 +1,4 @@
-"""The pipeline's parameters as the templates need them: names and defaults, from parameters.yaml, the one place they are written."""
+"""Names and defaults of the pipeline's parameters, from parameters.yaml, the one place they are written."""
 
 from pathlib import Path
 
@@ -7,10 +7,7 @@ import yaml
 
 def _defaults() -> dict[str, str | None]:
     declared = yaml.safe_load((Path(__file__).parent / "parameters.yaml").read_text())["parameters"]
-    return {
-        name: None if one.get("required") else str(one.get("default", ""))
-        for name, one in declared.items()
-    }
+    return {name: None if one.get("required") else str(one.get("default", "")) for name, one in declared.items()}
 
 
 DEFAULTS = _defaults()

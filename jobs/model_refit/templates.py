@@ -1,12 +1,13 @@
-"""The refit as Argo templates: `render(context)` gives them as plain dicts, in the order in which they can be registered.
+"""The refit as Argo templates: `render(context)` gives them as dicts, in the order in which they can be registered.
 
-Owns: what runs after what, with which inputs, limits, retries and identities. Deliberately never submits anything, and knows no
-stack: whatever differs between stacks comes from the `Context`. What the steps do is the images' business.
+Owns: what runs after what, with which inputs, limits, retries and identities. Deliberately never submits anything, and
+knows no stack: whatever differs between stacks comes from the `Context`. What the steps do is the images' business.
 
-Where a step leaves its files in the artifact bucket: `runs/<uid of the workflow that made them>/...`. So a memoised result names the
-run it came from, and nothing that one run wrote is ever overwritten by another.
+Where a step leaves its files in the artifact bucket: `runs/<uid of the workflow that made them>/...`. So a memoised
+result names the run it came from, and nothing that one run wrote is ever overwritten by another.
 """
 
+import re
 from typing import Any
 
 import yaml
@@ -26,8 +27,10 @@ from hera.workflows import (
     WorkflowTemplate,
 )
 from hera.workflows import models as m
+from hera.workflows.models.io.k8s.apimachinery.pkg.api.resource import Quantity
+from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrString
 
-from jobs.model_refit.context import Context
+from jobs.model_refit.context import IMAGES, Context, Toleration
 from jobs.model_refit.parameters import DEFAULTS
 
 REFIT = "model-refit"
@@ -50,7 +53,11 @@ TRIAL_PARAMETERS = ("ntrees", "max_depth", "min_rows", "learn_rate", "sample_rat
 
 def render(context: Context) -> list[dict[str, Any]]:
     """Every object of the lane: three WorkflowTemplates, and the CronWorkflow if the stack has a schedule."""
-    made = [package_mojo(context), package_existing_mojo(context), model_refit(context)]
+    made: list[WorkflowTemplate | CronWorkflow] = [
+        package_mojo(context),
+        package_existing_mojo(context),
+        model_refit(context),
+    ]
     if context.schedules:
         made.append(cron(context))
     return [template.to_dict() for template in made]
@@ -58,6 +65,7 @@ def render(context: Context) -> list[dict[str, Any]]:
 
 def model_refit(context: Context) -> WorkflowTemplate:
     """Raw data to a stored, verified and published version."""
+    runs = f"gs://{context.artifact_bucket}/runs/"
     given = {name: f"{{{{workflow.parameters.{name}}}}}" for name in DEFAULTS}
     with _template(context, REFIT, entrypoint="refit", arguments=_arguments(context), on_exit="finish") as template:
         transform = _spark(
@@ -65,8 +73,8 @@ def model_refit(context: Context) -> WorkflowTemplate:
             "transform",
             inputs=["data_uri", "memoise"],
             arguments=[
-                "--areas", "{{inputs.parameters.data_uri}}/areas.csv",
-                "--customers", "{{inputs.parameters.data_uri}}/customers.csv",
+                "--areas", "{{=toJson(inputs.parameters.data_uri + '/areas.csv')}}",
+                "--customers", "{{=toJson(inputs.parameters.data_uri + '/customers.csv')}}",
                 "--output", f"gs://{context.artifact_bucket}/{RUN}/features",
             ],
             key=["inputs.parameters.data_uri"],
@@ -76,9 +84,9 @@ def model_refit(context: Context) -> WorkflowTemplate:
             "baseline",
             inputs=["features", "seed", "memoise"],
             arguments=[
-                "--features", f"gs://{context.artifact_bucket}/runs/{{{{inputs.parameters.features}}}}/features",
+                "--features", f"{{{{=toJson('{runs}' + inputs.parameters.features + '/features')}}}}",
                 "--output", f"gs://{context.artifact_bucket}/{RUN}/baseline",
-                "--seed", "{{inputs.parameters.seed}}",
+                "--seed", "{{=toJson(inputs.parameters.seed)}}",
             ],
             key=["inputs.parameters.features", "inputs.parameters.seed"],
             program="gbt.py",
@@ -90,7 +98,9 @@ def model_refit(context: Context) -> WorkflowTemplate:
 
         with DAG(name="refit"):
             _transform = Task(
-                name="transform", template=transform, arguments={"data_uri": given["data_uri"], "memoise": given["memoise"]}
+                name="transform",
+                template=transform,
+                arguments={"data_uri": given["data_uri"], "memoise": given["memoise"]},
             )
             features = "{{tasks.transform.outputs.parameters.run}}"
             Task(
@@ -102,7 +112,10 @@ def model_refit(context: Context) -> WorkflowTemplate:
             Task(
                 name="trials",
                 template=trials,
-                arguments={"features": features, **{name: given[name] for name in ("trials", "seed", *TRIAL_PARAMETERS, "memoise")}},
+                arguments={
+                    "features": features,
+                    **{name: given[name] for name in ("trials", "seed", *TRIAL_PARAMETERS, "memoise")},
+                },
                 dependencies=["transform"],
             )
             digest = "jsonpath(tasks.trials.outputs.parameters.trial, '$.model_digest')"
@@ -114,14 +127,18 @@ def model_refit(context: Context) -> WorkflowTemplate:
                     Parameter(name="group", value=context.maven_group),
                     Parameter(name="artifact", value=given["model"]),
                     # The digest makes the coordinates tell models apart, and the same model always has the same.
-                    Parameter(name="version", value=f"{{{{=workflow.parameters.model_version + '-' + sprig.trunc(12, {digest})}}}}"),
+                    Parameter(
+                        name="version",
+                        value=f"{{{{=workflow.parameters.model_version + '-' + sprig.trunc(12, {digest})}}}}",
+                    ),
                     Parameter(name="digest", value=f"{{{{={digest}}}}}"),
                     Parameter(name="memoise", value=given["memoise"]),
                 ],
                 dependencies=["trials"],
             )
             made_by = {
-                f"{name}_run": f"{{{{tasks.{name}.outputs.parameters.run}}}}" for name in ("transform", "baseline", "trials", "package")
+                f"{name}_run": f"{{{{tasks.{name}.outputs.parameters.run}}}}"
+                for name in ("transform", "baseline", "trials", "package")
             }
             Task(
                 name="store",
@@ -151,21 +168,21 @@ def model_refit(context: Context) -> WorkflowTemplate:
 
 
 def package_mojo(context: Context) -> WorkflowTemplate:
-    """A model artifact (model/model.zip, examples.json, test.csv) to a Java library in Maven layout, and its test metrics."""
-    with _template(context, PACKAGE, arguments=[]) as template:
+    """A model artifact (model/model.zip, examples.json, test.csv) to a Java library and its test metrics."""
+    arguments = [
+        *_package_arguments(context),
+        GCSArtifact(name="model", key="{{workflow.parameters.model_key}}/", archive=NoneArchiveStrategy()),
+    ]
+    with _template(context, PACKAGE, entrypoint="package", arguments=arguments) as template:
         _package(context)
     return template
 
 
 def package_existing_mojo(context: Context) -> WorkflowTemplate:
     """`package-mojo` for a model that is already in the artifact bucket."""
-    arguments = [
-        Parameter(name="model_key", description="Folder in the artifact bucket that holds model/model.zip, examples.json and test.csv."),
-        Parameter(name="group", value=context.maven_group),
-        Parameter(name="artifact", description="The library's artifact id."),
-        Parameter(name="version", description="The library's version."),
-    ]
-    with _template(context, PACKAGE_EXISTING, entrypoint="package-existing", arguments=arguments) as template:
+    with _template(
+        context, PACKAGE_EXISTING, entrypoint="package-existing", arguments=_package_arguments(context)
+    ) as template:
         publish = _publish(context)
         with DAG(name="package-existing"):
             Task(
@@ -198,7 +215,7 @@ def cron(context: Context) -> CronWorkflow:
     with CronWorkflow(
         name=REFIT,
         namespace=context.namespace,
-        labels=dict(context.labels),
+        labels=dict(context.labels) or None,
         schedules=list(context.schedules),
         timezone=context.timezone,
         concurrency_policy="Forbid",
@@ -212,12 +229,12 @@ def cron(context: Context) -> CronWorkflow:
 
 
 def _template(
-    context: Context, name: str, *, arguments: list[Parameter], entrypoint: str | None = None, on_exit: str | None = None
+    context: Context, name: str, *, arguments: list[Any], entrypoint: str, on_exit: str | None = None
 ) -> WorkflowTemplate:
     return WorkflowTemplate(
         name=name,
         namespace=context.namespace,
-        labels=dict(context.labels),
+        labels=dict(context.labels) or None,
         entrypoint=entrypoint,
         on_exit=on_exit,
         arguments=arguments,
@@ -234,7 +251,21 @@ def _template(
 
 def _arguments(context: Context) -> list[Parameter]:
     values = {**DEFAULTS, **({"data_uri": context.data_uri} if context.data_uri else {})}
-    return [Parameter(name=name) if value is None else Parameter(name=name, value=value) for name, value in values.items()]
+    return [
+        Parameter(name=name) if value is None else Parameter(name=name, value=value) for name, value in values.items()
+    ]
+
+
+def _package_arguments(context: Context) -> list[Any]:
+    return [
+        Parameter(
+            name="model_key",
+            description="Folder in the artifact bucket that holds model/model.zip, examples.json and test.csv.",
+        ),
+        Parameter(name="group", value=context.maven_group),
+        Parameter(name="artifact", description="The library's artifact id."),
+        Parameter(name="version", description="The library's version."),
+    ]
 
 
 def _spark(
@@ -243,7 +274,10 @@ def _spark(
     """A SparkApplication: made, waited for, and memoised like any other step."""
     driver, executor = context.sized("spark-driver"), context.sized("spark-executor")
     pool = context.pool("spark")
-    placed: dict[str, Any] = {"nodeSelector": dict(pool.node_selector), "tolerations": [_toleration(t) for t in pool.tolerations]}
+    placed: dict[str, Any] = {
+        "nodeSelector": dict(pool.node_selector),
+        "tolerations": [_toleration(t) for t in pool.tolerations],
+    }
     placed = {field: value for field, value in placed.items() if value}
     security = {
         "runAsUser": 185,
@@ -303,20 +337,37 @@ def _spark(
         memoize=_memoise(context, name, context.images["spark-features"], key),
         action="create",
         set_owner_reference=True,
-        manifest=yaml.safe_dump(manifest, sort_keys=False, width=10**6),
+        manifest=_manifest(manifest),
         # Only these two states are final: the others the operator turns into one of them, after its own retries.
         success_condition="status.applicationState.state == COMPLETED",
         failure_condition="status.applicationState.state == FAILED",
         service_account_name=context.service_accounts["workflows"],
         active_deadline_seconds=3600,
         # The operator repeats what fails; this repeats what could not be asked of the cluster.
-        retry_strategy=m.RetryStrategy(limit="2", retry_policy="OnError", backoff=m.Backoff(duration="10s", factor="2")),
+        retry_strategy=m.RetryStrategy(
+            limit=IntOrString(root="2"),
+            retry_policy="OnError",
+            backoff=m.Backoff(duration="10s", factor=IntOrString(root="2")),
+        ),
         **_placed(context, "workflows"),
     )
 
 
+class _Plain(yaml.SafeDumper):
+    """No anchors: people read these."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def _manifest(manifest: dict[str, Any]) -> str:
+    """YAML in which `{{=toJson(...)}}` stands bare: it gives a quoted scalar, so no value can add to the manifest."""
+    text = yaml.dump(manifest, Dumper=_Plain, sort_keys=False, width=10**6)
+    return re.sub(r"'(\{\{=toJson\(.*\)\}\})'$", lambda found: found[1].replace("''", "'"), text, flags=re.MULTILINE)
+
+
 def _trials(context: Context) -> DAG:
-    """All trials side by side and the choice among them, memoised as one: the choice is only as old as its oldest trial."""
+    """All trials side by side and the choice among them, memoised as one, since the choice depends on all."""
     resources = context.sized("train")
     train = _container(
         context,
@@ -333,7 +384,7 @@ def _trials(context: Context) -> DAG:
             "--seed", "{{inputs.parameters.seed}}",
             "--nthreads", str(context.threads),
             "--memory", _half(resources.memory),
-            *(word for name in TRIAL_PARAMETERS for word in (f"--{name.replace('_', '-')}", f"{{{{inputs.parameters.{name}}}}}")),
+            *(word for name in TRIAL_PARAMETERS for word in (_option(name), f"{{{{inputs.parameters.{name}}}}}")),
         ],
         inputs=[
             *(Parameter(name=name) for name in ("features", "trial", "seed", *TRIAL_PARAMETERS)),
@@ -362,16 +413,20 @@ def _trials(context: Context) -> DAG:
         name="trials",
         inputs=[Parameter(name=name) for name in inputs],
         outputs=[
-            Parameter(name="run", value_from=m.ValueFrom(expression="workflow.uid")),
+            Parameter(name="run", value_from=m.ValueFrom(expression=f"'{UID}'")),
             Parameter(name="trial", value_from=m.ValueFrom(parameter="{{tasks.select.outputs.parameters.trial}}")),
             Artifact(name="model", from_="{{tasks.select.outputs.artifacts.model}}"),
         ],
-        memoize=_memoise(context, "trials", context.images["h2o-trainer"], [f"inputs.parameters.{name}" for name in inputs[:-1]]),
+        memoize=_memoise(
+            context, "trials", context.images["h2o-trainer"], [f"inputs.parameters.{name}" for name in inputs[:-1]]
+        ),
     ) as trials:
         Task(
             name="train",
             template=train,
-            with_sequence=m.Sequence(start="0", count="{{inputs.parameters.trials}}"),
+            with_sequence=m.Sequence(
+                start=IntOrString(root="0"), count=IntOrString(root="{{inputs.parameters.trials}}")
+            ),
             arguments={
                 "trial": "{{item}}",
                 **{name: f"{{{{inputs.parameters.{name}}}}}" for name in ("features", "seed", *TRIAL_PARAMETERS)},
@@ -434,17 +489,19 @@ def _package(context: Context) -> DAG:
         name="package",
         inputs=[
             *(Parameter(name=name) for name in inputs),
-            Parameter(name="digest", value="", description="The model's digest, by which a library is found again; empty: never memoised."),
+            Parameter(
+                name="digest",
+                value="",
+                description="The model's digest, by which a library is found again; empty: never memoised.",
+            ),
             Parameter(name="memoise", value="true"),
             Artifact(name="model"),
         ],
         outputs=[
-            Parameter(name="run", value_from=m.ValueFrom(expression="workflow.uid")),
+            Parameter(name="run", value_from=m.ValueFrom(expression=f"'{UID}'")),
             Parameter(
                 name="coordinates",
-                value_from=m.ValueFrom(
-                    expression="inputs.parameters.group + ':' + inputs.parameters.artifact + ':' + inputs.parameters.version"
-                ),
+                value_from=m.ValueFrom(expression=" + ':' + ".join(f"inputs.parameters.{name}" for name in inputs)),
             ),
             Artifact(name="library", from_="{{tasks.build.outputs.artifacts.library}}"),
             Artifact(name="evaluation", from_="{{tasks.evaluate.outputs.artifacts.evaluation}}"),
@@ -476,7 +533,10 @@ def _version_env(context: Context) -> list[Env]:
     return [
         Env(name="GCP_BUCKET_PATH", value=context.gcp_bucket_path),
         Env(name="MODEL", value="{{workflow.parameters.model}}"),
-        Env(name="VERSION_ID", value="{{workflow.parameters.model}}_v{{workflow.parameters.model_version}}_{{workflow.uid}}"),
+        Env(
+            name="VERSION_ID",
+            value="{{workflow.parameters.model}}_v{{workflow.parameters.model_version}}_{{workflow.uid}}",
+        ),
         Env(name="LANE", value="argo"),
         Env(name="ENGINE_RUN", value="{{workflow.name}}"),
         Env(name="ALLOC_ID", value=UID),
@@ -516,7 +576,7 @@ def _store(context: Context) -> Container:
         ],
         env=[
             *_version_env(context),
-            Env(name="IMAGES", value=",".join(context.images[name] for name in ("spark-features", "h2o-trainer", "mojo-packager", "registry"))),
+            Env(name="IMAGES", value=",".join(context.images[name] for name in IMAGES)),
         ],
         deadline=1800,
     )  # fmt: skip
@@ -566,7 +626,11 @@ def _finish(context: Context) -> None:
         flags=["sparkapplication", "--selector", f"{RUN_LABEL}={UID}", "--ignore-not-found"],
         service_account_name=context.service_accounts["workflows"],
         active_deadline_seconds=300,
-        retry_strategy=m.RetryStrategy(limit="3", retry_policy="Always", backoff=m.Backoff(duration="5s", factor="2")),
+        retry_strategy=m.RetryStrategy(
+            limit=IntOrString(root="3"),
+            retry_policy="Always",
+            backoff=m.Backoff(duration="5s", factor=IntOrString(root="2")),
+        ),
         **_placed(context, "workflows"),
     )
     record = _container(
@@ -620,14 +684,21 @@ def _container(
         outputs=outputs or [],
         # The images' own file systems stay as they were built.
         volumes=[EmptyDirVolume(name="outputs", mount_path="/outputs"), EmptyDirVolume(name="tmp", mount_path="/tmp")],  # noqa: S108
-        resources=m.ResourceRequirements(requests={"cpu": size.cpu, "memory": size.memory}, limits={"memory": size.memory}),
+        resources=m.ResourceRequirements(
+            requests={"cpu": Quantity(root=size.cpu), "memory": Quantity(root=size.memory)},
+            limits={"memory": Quantity(root=size.memory)},
+        ),
         service_account_name=context.service_accounts[account],
         security_context=m.SecurityContext(
             allow_privilege_escalation=False, read_only_root_filesystem=True, capabilities=m.Capabilities(drop=["ALL"])
         ),
         pod_security_context=_pod_security(),
         active_deadline_seconds=deadline,
-        retry_strategy=m.RetryStrategy(limit="2", expression=RETRY, backoff=m.Backoff(duration="5s", factor="2", max_duration="5m")),
+        retry_strategy=m.RetryStrategy(
+            limit=IntOrString(root="2"),
+            expression=RETRY,
+            backoff=m.Backoff(duration="5s", factor=IntOrString(root="2"), max_duration="5m"),
+        ),
         **_placed(context, pool),
     )
 
@@ -638,10 +709,10 @@ def _folder(name: str, path: str, key: str) -> GCSArtifact:
 
 
 def _memoise(context: Context, name: str, image: str, inputs: list[str], unless: str | None = None) -> m.Memoize:
-    # Cache keys have few characters, hence the hash. With `memoise` off the run's own uid goes in: nothing is found, and what
-    # is made takes no earlier result's place.
+    # Cache keys have few characters, hence the hash. With `memoise` off the run's own uid goes in: nothing is found, and
+    fresh = "inputs.parameters.memoise == 'true'" + (f" && !({unless})" if unless else "")
     fresh = f"(inputs.parameters.memoise == 'true' && !({unless}))" if unless else "inputs.parameters.memoise == 'true'"
-    parts = [f"'{name}'", f"'{image}'", *inputs, f"{fresh} ? '' : workflow.uid"]
+    parts = [f"'{name}'", f"'{image}'", *inputs, f"({fresh}) ? '' : workflow.uid"]
     return m.Memoize(
         key=f"{{{{=sprig.sha256sum(toJson([{', '.join(parts)}]))}}}}",
         max_age=context.cache_max_age,
@@ -657,7 +728,7 @@ def _placed(context: Context, kind: str) -> dict[str, Any]:
     }
 
 
-def _toleration(toleration: Any) -> dict[str, str]:  # noqa: ANN401
+def _toleration(toleration: Toleration) -> dict[str, Any]:
     if toleration.value is None:
         return {"key": toleration.key, "operator": "Exists", "effect": toleration.effect}
     return {"key": toleration.key, "operator": "Equal", "value": toleration.value, "effect": toleration.effect}
@@ -671,6 +742,10 @@ def _pod_security() -> m.PodSecurityContext:
         fs_group=65534,
         seccomp_profile=m.SeccompProfile(type="RuntimeDefault"),
     )
+
+
+def _option(parameter: str) -> str:
+    return f"--{parameter.replace('_', '-')}"
 
 
 def _half(memory: str) -> str:
