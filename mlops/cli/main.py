@@ -27,7 +27,6 @@ app.add_typer(models.app, name="models")
 def _known_errors() -> tuple[type[Exception], ...]:
     # Imported only when something was raised: `--help` pays for none of it.
     from infra.settings import SettingsError
-
     from mlops.cli.output import RefusalError
     from mlops.engines.base import EngineError
     from mlops.engines.embedded.platform import PlatformError

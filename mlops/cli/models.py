@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 Version = Annotated[
-    str, typer.Argument(metavar="VERSION", help="A version id, or an alias as MODEL@ALIAS.", show_default=False)
+    str, typer.Argument(metavar="VERSION", help="A version id, or an alias as MODEL/ALIAS.", show_default=False)
 ]
 
 
@@ -103,7 +103,7 @@ def promote(
     if json:
         print_json(moved)
     else:
-        out.print(f"{moved.model}@{moved.alias} is now {moved.version_id}.")
+        out.print(f"{moved.model}/{moved.alias} is now {moved.version_id}.")
 
 
 @app.command()

@@ -18,7 +18,6 @@ def up(*, json: Json = False) -> None:
     Safe to repeat: what runs is kept, what changed in jobs/, images/ or the stack file is registered anew.
     """
     from infra.settings import load
-
     from mlops.engines.embedded import platform as embedded
     from mlops.plan import record
 

@@ -15,7 +15,6 @@ from mlops.engines.base import Engine
 
 if TYPE_CHECKING:
     from infra.settings import Settings
-
     from mlops.engines.embedded.platform import Platform
     from mlops.registry import Registry
 

@@ -172,8 +172,8 @@ def _execution(
     stopped: bool,
 ) -> Execution:
     status = allocation["ClientStatus"]
-    if status == "unknown":  # the node is out of reach; it may come back
-        status = "running"
+    if status == "unknown":  # the node is out of reach, and `disconnect` keeps Nomad from replacing the allocation
+        status = "lost"
     elif stopped and status in {"complete", "failed"}:
         status = "stopped"
     usage = allocation.get("TaskUsage") or {}
