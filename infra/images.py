@@ -1,12 +1,12 @@
 """Image names: `<repository>/<folder>:<hash>`, where the hash is of everything that the image is built from.
 
-Owns the hash. It deliberately builds, pushes and asks nothing: a name follows from the checkout alone, so that a preview
-knows it, and continuous integration pushes what is missing under it. A name is never written by hand.
+Owns the hash. It deliberately builds, pushes and asks nothing: a name follows from the checkout alone, so that a
+preview knows it, and continuous integration pushes what is missing under it. A name is never written by hand.
 
-Hashed are the path, mode and bytes of every file in `images/<folder>/` (its Dockerfile with the base's ARG default and its
-lock files among them), of every file outside it that the Dockerfile copies from the build context, which is the
-project's root, and of `.dockerignore`. A file counts if git tracks it or would: one that is new and not yet added changes the
-image that a laptop builds, an ignored one (`node_modules/`) does not.
+Hashed are the path, mode and bytes of every file in `images/<folder>/` (its Dockerfile with the base's ARG default and
+its lock files among them), of every file outside it that the Dockerfile copies from the build context, which is the
+project's root, and of `.dockerignore`. A file counts if git tracks it or would: one that is new and not yet added
+changes the image that a laptop builds, an ignored one (`node_modules/`) does not.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def content_hash(root: Path, folder: str) -> str:
         found = _files(root, source)
         if not found:
             raise ImageError(
-                f"{home}/Dockerfile copies {source}, which is not in the checkout, so the image cannot be built; correct it"
+                f"{home}/Dockerfile copies {source}, which is not in the checkout, so it cannot be built; correct it"
             )
         files.update(found)
     files.update(_files(root, ".dockerignore"))
@@ -61,7 +61,7 @@ def _read(path: Path) -> tuple[str, bytes]:
 def _files(root: Path, source: str) -> list[str]:
     """Every file at or below a path or pattern that git tracks, or would."""
     magic = ":(glob)" if re.search(r"[*?[]", source) else ":(literal)"
-    # The checkout's owner is of no concern here: git is asked for names and runs nothing that the repository configures.
+    # The checkout's owner is of no concern: git is asked for names and runs nothing that the repository configures.
     command = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(root), "ls-files", "-z"]
     command += ["--cached", "--others", "--exclude-standard", "--", magic + source]
     try:

@@ -7,5 +7,5 @@ def job_id(folder: str) -> str:
 
 
 def image_variable(folder: str) -> str:
-    """The HCL variable that a jobspec names the image in `images/<folder>/` by: `h2o-trainer` -> `image_h2o_trainer`."""
+    """The HCL variable for the full name of the image in `images/<folder>/`: `h2o-trainer` -> `image_h2o_trainer`."""
     return "image_" + folder.replace("-", "_")

@@ -15,7 +15,7 @@ def nomad(settings: Settings) -> pulumi_nomad.Provider:
     address = settings.nomad.address or os.environ.get("NOMAD_ADDR")
     if not address:
         raise SettingsError(
-            f"{PROJECT}:nomad.address: this stack names no Nomad and NOMAD_ADDR is not set, so there is nothing to register "
-            "jobs with; set either, or run `mlops up` for the embedded engine"
+            f"{PROJECT}:nomad.address: this stack names no Nomad and NOMAD_ADDR is not set, so there is nothing to "
+            "register jobs with; set either, or run `mlops up` for the embedded engine"
         )
     return pulumi_nomad.Provider("nomad", address=address)

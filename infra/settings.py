@@ -4,7 +4,8 @@ Owns what a stack file may say and how a mistake in one is told: a line each wit
 consequence and the fix. It deliberately holds no `Input`s: settings are known before anything is registered, so that a
 mistake is found before the first resource, and a preview shows every value.
 
-`python -m infra.settings` writes the JSON Schema that editors complete stack files with (docs/reference/stack.schema.json).
+`python -m infra.settings` writes the JSON Schema that editors complete stack files with, docs/reference/
+stack.schema.json.
 """
 
 import difflib
@@ -48,8 +49,8 @@ class NomadSettings(_Model):
 
     address: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@]+$")] | None = Field(
         default=None,
-        description="Address of an existing Nomad, such as https://nomad.example.com:4646. Without one it is NOMAD_ADDR's, "
-        "and for the `mlops` command the embedded engine.",
+        description="Address of an existing Nomad, such as https://nomad.example.com:4646. Without one it is "
+        "NOMAD_ADDR's, and for the `mlops` command the embedded engine.",
     )
 
 
@@ -259,7 +260,7 @@ def schema() -> str:
                 "properties": {
                     "config": {
                         "type": "object",
-                        "description": "The stack's settings; keys of other namespaces are Pulumi's and its providers'.",
+                        "description": "The stack's settings. Other namespaces are Pulumi's and its providers'.",
                         "properties": {f"{PROJECT}:{k}": v for k, v in properties["properties"].items()},
                         "required": [f"{PROJECT}:{k}" for k in properties["required"]],
                         "patternProperties": {f"^(?!{PROJECT}:).*:": {}},

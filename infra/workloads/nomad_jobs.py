@@ -1,7 +1,7 @@
 """The Nomad jobs: every `jobs/*/job.nomad.hcl`, registered as it is written.
 
-Owns which jobs there are and the values of their HCL variables. It deliberately renders nothing: jobspec and variables go
-to Nomad as known text, so that a preview shows them, Nomad keeps the source, and the embedded engine runs the same.
+Owns which jobs there are and the values of their HCL variables. It deliberately renders nothing: jobspec and variables
+go to Nomad as known text, so that a preview shows them, Nomad keeps the source, and the embedded engine runs the same.
 Runs are dispatched by people and never managed here; no credential is in a jobspec.
 """
 
@@ -56,7 +56,7 @@ class NomadJobs(pulumi.ComponentResource):
                 job_id,
                 jobspec=text,
                 hcl2={"vars": values},
-                # Nomad never collects a stopped parameterized job (hashicorp/nomad#2247): without purge it would stay for ever.
+                # Nomad never collects a stopped parameterized job (hashicorp/nomad#2247): unpurged it would stay.
                 purge_on_destroy=True,
                 # A parameterized job places nothing by itself, so there is nothing that Nomad could be waited for.
                 detach=True,
@@ -106,8 +106,8 @@ def _values(spec: jobspec.Jobspec, settings: Settings, origin: str, root: Path) 
         if name not in given:
             if variable.required:
                 raise SettingsError(
-                    f"{path}.variables.{name}: is missing and has no default in {origin}, so the job cannot be registered; "
-                    f"add it ({variable.description})"
+                    f"{path}.variables.{name}: is missing and has no default in {origin}, so the job cannot be "
+                    f"registered; add it ({variable.description})"
                 )
             continue
         value = variable.text(given[name])

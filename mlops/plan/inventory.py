@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 UNKNOWN = "[unknown]"
 """Stands for a value that is known only after the resource exists."""
-SECRET = "[secret]"
+SECRET = "[secret]"  # noqa: S105  a marker
 """Stands for a value that is marked secret; the value itself is nowhere in an inventory."""
 
 

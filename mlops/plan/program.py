@@ -1,7 +1,7 @@
-"""The process in which the recorder runs a Pulumi program: Pulumi's mocks, and a monitor that writes down what is registered.
+"""The process in which the recorder runs a Pulumi program: Pulumi's mocks, and a monitor that writes down requests.
 
-Arguments: the checkout, and the file to write the answer to; on standard input what `recorder.record` sends. Imports nothing
-of this project, so that the program's own modules are those of its checkout.
+Arguments: the checkout, and the file to write the answer to; on standard input what `recorder.record` sends. Imports
+nothing of this project, so that the program's own modules are those of its checkout.
 """
 
 import functools
@@ -25,7 +25,7 @@ from pulumi.runtime.settings import set_root_resource
 from pulumi.runtime.sync_await import _sync_await
 
 _UNKNOWN = "[unknown]"
-_SECRET = "[secret]"
+_SECRET = "[secret]"  # noqa: S105  a marker
 _STACK = "pulumi:pulumi:Stack"
 
 # Outputs that their providers mark secret; under mocks nothing else does.
@@ -41,13 +41,13 @@ class _Mocks(mocks.Mocks):
 
     def call(self, args: mocks.MockCallArgs) -> Any:
         raise pulumi.RunError(
-            f"the program calls {args.token}, which only a cloud could answer, so the stack cannot be planned without one; "
-            "make it a setting"
+            f"the program calls {args.token}, which only a cloud could answer, so the stack cannot be planned without "
+            "one; make it a setting"
         )
 
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         if self._preview or not args.custom:
-            return None, dict(args.inputs)
+            return "", dict(args.inputs)
         made_up = {
             name: _value(kind, f"{args.name}-{name}")
             for name, kind in _output_types(args.typ).items()
@@ -61,6 +61,7 @@ class _Monitor(mocks.MockMonitor):
 
     def __init__(self, answers: _Mocks, *, preview: bool) -> None:
         super().__init__(answers)
+        self._answers = answers
         self._preview = preview
         self.recorded: dict[str, dict[str, Any]] = {}
         self.stack_outputs: dict[str, Any] = {}
@@ -85,7 +86,7 @@ class _Monitor(mocks.MockMonitor):
         args = mocks.MockResourceArgs(
             request.type, request.name, inputs, request.provider, request.importId, request.custom
         )
-        physical_id, state = self.mocks.new_resource(args)
+        physical_id, state = self._answers.new_resource(args)
         secret = {*request.additionalSecretOutputs, *_SECRET_OUTPUTS.get(request.type, ())}
         state = {name: _secret(value) if name in secret else value for name, value in state.items()}
 
@@ -118,7 +119,7 @@ class _Monitor(mocks.MockMonitor):
             "hooks": json_format.MessageToDict(request.hooks),
             "version": request.version or None,
         }
-        self.resources[urn] = mocks.MockMonitor.ResourceRegistration(urn, physical_id or "", state)
+        self.resources[urn] = mocks.MockMonitor.ResourceRegistration(urn, physical_id, state)
         return resource_pb2.RegisterResourceResponse(
             urn=urn, id=physical_id, object=json_format.ParseDict(state, type(request.object)())
         )
@@ -205,7 +206,7 @@ def _run(root: Path, task: dict[str, Any]) -> dict[str, Any]:
         monitor=monitor,
         logger=_Quiet("program"),
     )
-    # `set_mocks` makes a stack and closes its outputs at once; `run_in_stack`, which real programs run in, makes its own.
+    # `set_mocks` makes a stack and closes its outputs; `run_in_stack`, which real programs run in, makes its own.
     set_root_resource(typing.cast("Any", None))
     sys.path.insert(0, str(root))
 

@@ -1,8 +1,8 @@
 """Planning without a cloud: the Pulumi program runs under Pulumi's own mocks, and what it registers is the inventory.
 
-Owns what a run of the program is given: a fresh process, the stack file's configuration with placeholders for encrypted
-values, and a few listed environment variables, so that neither a credential of the caller's nor one of the stack's can be in
-an inventory. The process itself is in `program.py`.
+Owns what a run of the program is given: a fresh process, the stack file's configuration with placeholders for
+encrypted values, and a few listed environment variables, so that neither a credential of the caller's nor one of the
+stack's can be in an inventory. The process itself is in `program.py`.
 """
 
 import json
@@ -63,6 +63,7 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT) -> Inventory
                 cwd=root,
                 env=environment,
                 timeout=_SECONDS,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             raise PlanError(

@@ -1,0 +1,280 @@
+"""Parameters of a run: what `jobs/<name>/parameters.yaml` declares, and whether given values are that.
+
+Owns the declaration's form, the merging of defaults and the validation. It deliberately knows no engine: what comes out
+is `dict[str, str]`, data that reaches a task through its environment.
+"""
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+_LONGEST = 2048
+"""A dispatch's parameters are kept by the engine for as long as the run is; none needs more."""
+
+
+class ParameterError(Exception):
+    """A run's parameters cannot be used; the message is one line."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Parameter(_Model):
+    """One parameter's declaration."""
+
+    type: Literal["string", "integer", "number"]
+    description: Annotated[str, Field(pattern=r"^\S[^\n]*$")]
+    pattern: str | None = None
+    format: Literal["data-url", "gs-uri", "relative-path"] | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    required: bool = False
+    default: str | int | float | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.type == "string":
+            if (self.pattern is None) == (self.format is None):
+                raise ValueError("a string has a pattern or a format: without one, anything would be let through")
+            if self.minimum is not None or self.maximum is not None:
+                raise ValueError("a string has no minimum or maximum")
+            if self.pattern is not None:
+                re.compile(self.pattern)
+        elif self.pattern is not None or self.format is not None:
+            raise ValueError("a number has no pattern and no format")
+        elif self.minimum is None or self.maximum is None:
+            raise ValueError("a number has a minimum and a maximum")
+        if self.required and self.default is not None:
+            raise ValueError("a required parameter has no default")
+        if self.default is not None:
+            self.canonical(str(self.default))
+        return self
+
+    @property
+    def default_text(self) -> str:
+        """The default as the text that a task gets; empty if there is none."""
+        return "" if self.default is None else self.canonical(str(self.default))
+
+    @property
+    def range_text(self) -> str:
+        """What values it takes, for people."""
+        if self.type == "string":
+            return self.format or f"{self.pattern}"
+        return f"{self.type} {_decimal(self.minimum)}..{_decimal(self.maximum)}"
+
+    def canonical(self, text: str) -> str:
+        """A value's one spelling, such as `7` for `+07`.
+
+        Raises:
+            ValueError: It is not a value of this parameter; the message says what is wrong with it.
+        """
+        if len(text) > _LONGEST:
+            raise ValueError(f"is longer than {_LONGEST} characters")
+        if not text.isprintable():
+            raise ValueError("has a control character, such as a line break")
+        if not text:
+            if self.required or self.default is not None:
+                raise ValueError("is empty")
+            return text
+        if self.type != "string":
+            return self._number(text)
+        if self.pattern is not None:
+            if not re.fullmatch(self.pattern, text):
+                raise ValueError(f"does not match {self.pattern}")
+        elif problem := _FORMATS[self.format or ""](text):
+            raise ValueError(problem)
+        return text
+
+    def _number(self, text: str) -> str:
+        problem = f"is not {self._kind} from {_decimal(self.minimum)} to {_decimal(self.maximum)}"
+        # Decimal alone would take `NaN`, `1_000` and digits of other scripts.
+        if not re.fullmatch(r"[+-]?[0-9]{1,30}(\.[0-9]{0,30})?([eE][+-]?[0-9]{1,2})?", text):
+            raise ValueError(problem)
+        value = Decimal(text)
+        if self.type == "integer" and value != value.to_integral_value():
+            raise ValueError(problem)
+        if not Decimal(str(self.minimum)) <= value <= Decimal(str(self.maximum)):
+            raise ValueError(problem)
+        return _decimal(value)
+
+    @property
+    def _kind(self) -> str:
+        return "an integer" if self.type == "integer" else "a number"
+
+
+class Pipeline(_Model):
+    """A pipeline's declaration: `jobs/<name>/parameters.yaml`."""
+
+    description: Annotated[str, Field(pattern=r"^\S[^\n]*$")]
+    parameters: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Parameter]
+
+    def check(self, values: Mapping[str, str]) -> dict[str, str]:
+        """Validate values on their own, whatever may be missing.
+
+        Returns:
+            The values, canonical.
+
+        Raises:
+            ParameterError: A parameter is unknown, or a value is not one of its values.
+        """
+        checked = {}
+        for name, value in values.items():
+            parameter = self.parameters.get(name)
+            if parameter is None:
+                near = difflib.get_close_matches(name, self.parameters, 1)
+                fix = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(self.parameters)}"
+                raise ParameterError(f"parameter {_shown(name)} is unknown, so nothing was started; {fix}")
+            try:
+                checked[name] = parameter.canonical(value)
+            except ValueError as error:
+                raise ParameterError(
+                    f"parameter {name}={_shown(value)} {error}, so nothing was started; give {_wanted(parameter)}"
+                ) from None
+        return checked
+
+    def resolve(self, *layers: Mapping[str, str]) -> dict[str, str]:
+        """Merge values and validate the result.
+
+        Args:
+            layers: Values, of which an earlier layer wins over a later one, and every one over the file's defaults.
+
+        Returns:
+            A value for every parameter, canonical; the empty string for one that has neither value nor default.
+
+        Raises:
+            ParameterError: A required parameter has no value, one is unknown, or a value is not one of its values.
+        """
+        merged: dict[str, str] = {}
+        for layer in reversed(layers):
+            merged |= layer
+        values = self.check(merged)
+        for name, parameter in self.parameters.items():
+            if parameter.required and name not in values:
+                fix = f"give -p {name}=VALUE ({parameter.description})"
+                raise ParameterError(f"parameter {name} is missing, so nothing was started; {fix}")
+        return {name: values.get(name, parameter.default_text) for name, parameter in self.parameters.items()}
+
+
+def pipelines(jobs: Path) -> dict[str, Pipeline]:
+    """Every pipeline under a folder `jobs/`, by the name that it is run by: its folder's, with dashes."""
+    return {path.parent.name.replace("_", "-"): load(path) for path in sorted(jobs.glob("*/parameters.yaml"))}
+
+
+def load(path: Path) -> Pipeline:
+    """Read a pipeline's declaration.
+
+    Raises:
+        ParameterError: The file cannot be used.
+    """
+    import yaml
+
+    origin = "/".join(path.parts[-3:])
+    try:
+        return Pipeline.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = first["msg"].removeprefix("Value error, ")
+        raise ParameterError(f"{origin}: {where}: {problem}, so the pipeline cannot be run; correct it") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise ParameterError(f"{origin}: is not YAML, so the pipeline cannot be run; correct it: {problem}") from None
+
+
+def assignments(given: Iterable[str]) -> dict[str, str]:
+    """Read `key=value` texts, as the command's `-p` takes them.
+
+    Raises:
+        ParameterError: A text has no `=`, or a key is given twice.
+    """
+    values: dict[str, str] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise ParameterError(f"{_shown(text)} is no KEY=VALUE, so nothing was started; write -p epochs=10, say")
+        if name in values:
+            raise ParameterError(f"parameter {_shown(name)} is given twice, so nothing was started; give it once")
+        values[name] = value
+    return values
+
+
+def _shown(text: str) -> str:
+    """A value as a message can show it: on one line, and not too long."""
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+def _wanted(parameter: Parameter) -> str:
+    if parameter.format:
+        return _EXAMPLES[parameter.format]
+    return (
+        "text that matches it"
+        if parameter.pattern
+        else f"one in this range, such as {parameter.default_text or _decimal(parameter.minimum)}"
+    )
+
+
+def _decimal(value: object) -> str:
+    """A number without exponent and without superfluous zeros: `0.000001`, `30`."""
+    text = format(Decimal(str(value)), "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return text.removeprefix("-") if text.strip("-0.") == "" else text
+
+
+def _no_data_url(text: str) -> str | None:
+    """Why a text is no address of data; none if it is one."""
+    if not re.fullmatch(r"[!-~]+", text) or "${" in text:
+        # Nomad interpolates `${...}` in the parameters of a run.
+        return "has a character that an address cannot have"
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return "is not an address"
+    if parts.scheme not in ("http", "https", "salesforce+https"):
+        return "has a scheme other than salesforce+https, https and http"
+    if not parts.hostname:
+        return "names no host"
+    if parts.username is not None or parts.password is not None:
+        return "holds credentials, which would be readable by everyone who may read runs"
+    try:
+        address = ipaddress.ip_address(parts.hostname)
+    except ValueError:
+        return None
+    # The training refuses what a name resolves to; an address can be refused before anything is started.
+    return "is a link-local address, where clouds keep their credentials" if address.is_link_local else None
+
+
+def _no_gs_uri(text: str) -> str | None:
+    """Why a text is no bucket with a prefix; none if it is one."""
+    match = re.fullmatch(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])((?:/[0-9A-Za-z._-]+)*)", text)
+    if not match or any(part in (".", "..") for part in match[2].split("/")):
+        return "is not gs://BUCKET or gs://BUCKET/PREFIX"
+    return None
+
+
+def _no_relative_path(text: str) -> str | None:
+    """Why a text is no path below the run's directory; none if it is one."""
+    if text.startswith("/"):
+        return "is an absolute path"
+    parts = text.split("/")
+    if ".." in parts:
+        return "leads out of the run's directory"
+    if len(text) > 255 or not all(re.fullmatch(r"[0-9A-Za-z._-]+", part) and part != "." for part in parts):
+        return "is not a path of letters, digits, dots, dashes and underscores"
+    return None
+
+
+_FORMATS = {"data-url": _no_data_url, "gs-uri": _no_gs_uri, "relative-path": _no_relative_path}
+_EXAMPLES = {
+    "data-url": "salesforce+https://HOST, or an http(s) address",
+    "gs-uri": "gs://BUCKET/PREFIX",
+    "relative-path": "a path such as predictions.csv",
+}
