@@ -126,11 +126,8 @@ def model_refit(context: Context) -> WorkflowTemplate:
                     Artifact(name="model", from_="{{tasks.trials.outputs.artifacts.model}}"),
                     Parameter(name="group", value=context.maven_group),
                     Parameter(name="artifact", value=given["model"]),
-                    # The digest makes the coordinates tell models apart, and the same model always has the same.
-                    Parameter(
-                        name="version",
-                        value=f"{{{{=workflow.parameters.model_version + '-' + sprig.trunc(12, {digest})}}}}",
-                    ),
+                    # The packager puts the model's digest there: the same model has the same coordinates, others others.
+                    Parameter(name="version", value=f"{given['model_version']}-{{digest}}"),
                     Parameter(name="digest", value=f"{{{{={digest}}}}}"),
                     Parameter(name="memoise", value=given["memoise"]),
                 ],
@@ -148,7 +145,6 @@ def model_refit(context: Context) -> WorkflowTemplate:
                     Artifact(name="library", from_="{{tasks.package.outputs.artifacts.library}}"),
                     Artifact(name="evaluation", from_="{{tasks.package.outputs.artifacts.evaluation}}"),
                     *(Parameter(name=name, value=value) for name, value in made_by.items()),
-                    Parameter(name="coordinates", value="{{tasks.package.outputs.parameters.coordinates}}"),
                 ],
                 dependencies=["baseline", "package"],
             )
@@ -159,7 +155,6 @@ def model_refit(context: Context) -> WorkflowTemplate:
                     template=publish,
                     arguments=[
                         Artifact(name="library", from_="{{tasks.package.outputs.artifacts.library}}"),
-                        Parameter(name="coordinates", value="{{tasks.package.outputs.parameters.coordinates}}"),
                     ],
                     dependencies=["verify"],
                 )
@@ -203,7 +198,6 @@ def package_existing_mojo(context: Context) -> WorkflowTemplate:
                     template=publish,
                     arguments=[
                         Artifact(name="library", from_="{{tasks.package.outputs.artifacts.library}}"),
-                        Parameter(name="coordinates", value="{{tasks.package.outputs.parameters.coordinates}}"),
                     ],
                     dependencies=["package"],
                 )
@@ -464,13 +458,11 @@ def _package(context: Context) -> DAG:
         pool="workflows",
         args=[
             "evaluate",
-            "--repository", "/inputs/library",
-            "--coordinates", "{{inputs.parameters.coordinates}}",
+            "--package", "/inputs/library",
             "--test", "/inputs/model/test.csv",
             "--output", "/outputs/evaluation.json",
         ],
         inputs=[
-            Parameter(name="coordinates"),
             Artifact(name="model", path="/inputs/model"),
             Artifact(name="library", path="/inputs/library"),
         ],
@@ -499,10 +491,6 @@ def _package(context: Context) -> DAG:
         ],
         outputs=[
             Parameter(name="run", value_from=m.ValueFrom(expression=f"'{UID}'")),
-            Parameter(
-                name="coordinates",
-                value_from=m.ValueFrom(expression=" + ':' + ".join(f"inputs.parameters.{name}" for name in inputs)),
-            ),
             Artifact(name="library", from_="{{tasks.build.outputs.artifacts.library}}"),
             Artifact(name="evaluation", from_="{{tasks.evaluate.outputs.artifacts.evaluation}}"),
         ],
@@ -520,7 +508,6 @@ def _package(context: Context) -> DAG:
             name="evaluate",
             template=evaluate,
             arguments=[
-                Parameter(name="coordinates", value=coordinates),
                 model,
                 Artifact(name="library", from_="{{tasks.build.outputs.artifacts.library}}"),
             ],
@@ -561,13 +548,11 @@ def _store(context: Context) -> Container:
             "--evaluation", "/inputs/evaluation.json",
             "--features", "/inputs/features",
             "--baseline", "/inputs/baseline",
-            "--coordinates", "{{inputs.parameters.coordinates}}",
             "--parameters", "{{workflow.parameters.json}}",
             *(word for name in made_by for word in ("--made-by", f"{name}={{{{inputs.parameters.{name}_run}}}}")),
         ],
         inputs=[
             *(Parameter(name=f"{name}_run") for name in made_by),
-            Parameter(name="coordinates"),
             Artifact(name="model", path="/inputs/model"),
             Artifact(name="library", path="/inputs/library"),
             Artifact(name="evaluation", path="/inputs/evaluation.json"),
@@ -609,11 +594,10 @@ def _publish(context: Context) -> Container | None:
         step="evaluate",
         args=[
             "publish",
-            "--repository", "/inputs/library",
-            "--coordinates", "{{inputs.parameters.coordinates}}",
+            "--package", "/inputs/library",
             "--url", context.maven_repository,
         ],
-        inputs=[Parameter(name="coordinates"), Artifact(name="library", path="/inputs/library")],
+        inputs=[Artifact(name="library", path="/inputs/library")],
         deadline=900,
     )  # fmt: skip
 
@@ -709,9 +693,9 @@ def _folder(name: str, path: str, key: str) -> GCSArtifact:
 
 
 def _memoise(context: Context, name: str, image: str, inputs: list[str], unless: str | None = None) -> m.Memoize:
-    # Cache keys have few characters, hence the hash. With `memoise` off the run's own uid goes in: nothing is found, and
+    # Cache keys have few characters, hence the hash. With `memoise` off the run's own uid goes in: nothing is found,
+    # and what is made takes no earlier result's place.
     fresh = "inputs.parameters.memoise == 'true'" + (f" && !({unless})" if unless else "")
-    fresh = f"(inputs.parameters.memoise == 'true' && !({unless}))" if unless else "inputs.parameters.memoise == 'true'"
     parts = [f"'{name}'", f"'{image}'", *inputs, f"({fresh}) ? '' : workflow.uid"]
     return m.Memoize(
         key=f"{{{{=sprig.sha256sum(toJson([{', '.join(parts)}]))}}}}",
