@@ -1,0 +1,122 @@
+"""What every HTTP answer of the engine shares: who may ask, how errors are said, how a log is followed.
+
+Owns: the check that a request comes from this machine's own programs and not from a web page, one-line errors,
+streaming of output files. Deliberately not: any engine's paths.
+"""
+
+import asyncio
+import base64
+import ipaddress
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from mlops.engines.embedded.errors import EmbeddedError
+
+_log = logging.getLogger(__name__)
+_CHUNK = 64 * 1024
+_FOLLOW_SECONDS = 0.1
+
+
+def _loopback(host: str) -> bool:
+    name = (
+        host.rpartition(":")[0] if host.count(":") == 1 or (host.startswith("[") and not host.endswith("]")) else host
+    )
+    name = name.strip("[]")
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+@web.middleware
+async def guard(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Refuse what a web page could send by way of the user's browser, and say every error in one line."""
+    if not _loopback(request.headers.get("Host", "")):
+        return _refusal(403, "this API answers requests to 127.0.0.1 or localhost only")
+    if request.method in ("POST", "PUT") and request.content_type != "application/json":
+        return _refusal(415, "the content type must be application/json")
+    try:
+        return await handler(request)
+    except EmbeddedError as error:
+        return _refusal(error.status, str(error))
+    except web.HTTPException as error:
+        return _refusal(error.status, error.reason)
+    except (asyncio.CancelledError, ConnectionError):
+        raise
+    except Exception:  # noqa: BLE001 - whoever asks gets a line, the log gets the rest
+        _log.exception("%s %s", request.method, request.path)
+        return _refusal(
+            500, "the embedded engine failed; what happened is in its log, supervisor.log in the state folder"
+        )
+
+
+def _refusal(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=" ".join(text.split()))
+
+
+async def body_of(request: web.Request) -> dict[str, object]:
+    """The JSON object that a request carries.
+
+    Raises:
+      EmbeddedError: It is not one.
+    """
+    try:
+        found = json.loads(await request.read() or b"{}")
+    except ValueError as error:
+        raise EmbeddedError("the body is not JSON") from error
+    if not isinstance(found, dict):
+        raise EmbeddedError("the body is not a JSON object")
+    return found
+
+
+def flag(request: web.Request, name: str) -> bool:
+    """A query parameter that is true or false, in any spelling that Go accepts.
+
+    Raises:
+      EmbeddedError: It is neither.
+    """
+    value = request.query.get(name, "").lower()
+    if value not in ("", "1", "t", "true", "0", "f", "false"):
+        raise EmbeddedError(f"failed to parse {name} field to boolean")
+    return value in ("1", "t", "true")
+
+
+async def stream(
+    request: web.Request, path: Path, *, offset: int, plain: bool, alive: Callable[[], bool] | None
+) -> web.StreamResponse:
+    """Send a file, and what is added to it for as long as `alive` says; framed as Nomad frames it unless `plain`."""
+    response = web.StreamResponse(headers={"Content-Type": "text/plain" if plain else "application/json"})
+    await response.prepare(request)
+    while True:
+        # Asked before reading: what was written before the end is then read for certain.
+        more = alive is not None and alive()
+        while data := _read(path, offset):
+            if plain:
+                await response.write(data)
+            else:
+                frame = {"File": path.name, "Offset": offset, "Data": base64.b64encode(data).decode()}
+                await response.write(json.dumps(frame).encode())
+            offset += len(data)
+        if not more:
+            break
+        # Only while somebody watches; nothing here wakes up otherwise.
+        await asyncio.sleep(_FOLLOW_SECONDS)
+    await response.write_eof()
+    return response
+
+
+def _read(path: Path, offset: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(_CHUNK)
+    except FileNotFoundError:  # the task has not started yet
+        return b""

@@ -1,0 +1,220 @@
+"""The client's side of the embedded platform: start it, find it, end it, register a job with it.
+
+Owns: where a running platform says how it is reached. Deliberately imports nothing but the standard library, so that
+every command is quick. Killing who called `up` harms nothing: the platform is a process of its own.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops.paths import CHECKOUT
+
+_END_SECONDS = 30
+_START_SECONDS = 120
+_REQUEST_SECONDS = 60
+
+
+class PlatformError(Exception):
+    """The platform does not start or refuses; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A running platform.
+
+    Attributes:
+        nomad_address: Base URL of Nomad's API.
+        storage_address: What STORAGE_EMULATOR_HOST is to be.
+        feed_url: `https://localhost:PORT`, or empty where it was started without the feed.
+        ca_file: Certificate authority of the feed.
+    """
+
+    pid: int
+    nomad_address: str
+    storage_address: str
+    feed_url: str
+    ca_file: str
+    checkout: str
+
+
+def up(
+    state: Path,
+    buckets: Iterable[str] = (),
+    *,
+    checkout: Path = CHECKOUT,
+    feed: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> Platform:
+    """Start the platform of a state folder, unless it runs, and make its buckets.
+
+    Args:
+      state: The state folder; made if missing.
+      buckets: Names of buckets to make if missing.
+      checkout: The project whose `images/` are run.
+      feed: Whether to serve the data set as Salesforce would.
+      progress: Is told what is being started.
+
+    Raises:
+      PlatformError: It does not start; the message names its log.
+    """
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (state / "up.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            platform = find(state) or _start(state, checkout, feed=feed, progress=progress or (lambda _: None))
+    except OSError as error:
+        raise PlatformError(
+            f"cannot use the state folder {state}: {error.strerror}; free it, or name another by MLOPS_STATE"
+        ) from error
+    if Path(platform.checkout) != checkout.resolve():
+        raise PlatformError(
+            f"{state} serves another checkout, {platform.checkout}; end that by `mlops down` there, or name another"
+            " folder by MLOPS_STATE"
+        )
+    for bucket in buckets:
+        _make_bucket(platform, bucket)
+    return platform
+
+
+def down(state: Path) -> bool:
+    """End the platform; runs that are under way are lost. Whether there was one."""
+    platform = find(state)
+    if platform is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        process = os.pidfd_open(platform.pid)
+        try:
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+            if not select.select([process], [], [], _END_SECONDS)[0]:
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+                select.select([process], [], [], _END_SECONDS)
+        finally:
+            os.close(process)
+    return True
+
+
+def find(state: Path) -> Platform | None:
+    """The platform that runs for a state folder, or None."""
+    try:
+        found = json.loads((state / "platform.json").read_bytes())
+        born = found.pop("born")
+        platform = Platform(**found)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return platform if born == _born(platform.pid) else None
+
+
+def register(platform: Platform, jobspec: str, variables: Mapping[str, str]) -> str:
+    """Register a Nomad job and give its id.
+
+    Args:
+      platform: Where.
+      jobspec: The job file's text.
+      variables: Values of its HCL variables.
+
+    Raises:
+      PlatformError: It was refused, in the engine's own words.
+    """
+    submission = {"Source": jobspec, "Format": "hcl2", "VariableFlags": dict(variables)}
+    return _send("PUT", f"{platform.nomad_address}/v1/jobs", {"Submission": submission})["JobID"]
+
+
+def write(state: Path, platform: Platform) -> None:
+    """Say, as the supervisor, how it is reached."""
+    temporary = state / "platform.json.new"
+    temporary.write_text(json.dumps({**asdict(platform), "born": _born(platform.pid)}))
+    temporary.replace(state / "platform.json")
+
+
+def forget(state: Path) -> None:
+    """Take back what `write` said."""
+    (state / "platform.json").unlink(missing_ok=True)
+
+
+def _born(pid: int) -> str | None:
+    """When a process started, in the kernel's clock: a number that was given to another process is told from it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def _start(state: Path, checkout: Path, *, feed: bool, progress: Callable[[str], None]) -> Platform:
+    log = state / "supervisor.log"
+    command = [sys.executable, "-m", "mlops.engines.embedded.supervisor", str(state.resolve()), str(checkout.resolve())]
+    if feed:
+        data_file = checkout / ".cache" / "data" / "Caravan.csv"
+        if not data_file.is_file():
+            raise PlatformError(
+                f"the data set {data_file} is missing, so there is nothing to serve; `make run` or `make test`"
+                " fetches it"
+            )
+        command += ["--data-file", str(data_file)]
+    reader, writer = os.pipe()
+    with log.open("ab") as output, os.fdopen(reader, "rb") as report:
+        try:
+            process = subprocess.Popen(
+                [*command, "--report", str(writer)],
+                pass_fds=[writer],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=state,
+                start_new_session=True,
+            )
+        finally:
+            os.close(writer)
+        error = "it ended while starting"
+        while select.select([report], [], [], _START_SECONDS)[0] and (line := report.readline()):
+            said = json.loads(line)
+            if "progress" in said:
+                progress(said["progress"])
+            elif "ready" in said and (platform := find(state)):
+                process.returncode = 0  # it lives on without us
+                return platform
+            elif "error" in said:
+                error = said["error"]
+    raise PlatformError(f"the embedded platform does not start: {error}; its log is {log}")
+
+
+def _make_bucket(platform: Platform, name: str) -> None:
+    try:
+        _send("POST", f"{platform.storage_address}/storage/v1/b?project=local", {"name": name})
+    except _RefusedError as error:
+        if error.status != 409:  # it is there already
+            raise
+
+
+class _RefusedError(PlatformError):
+    status = 0
+
+
+def _send(method: str, url: str, body: Any) -> Any:
+    request = urllib.request.Request(  # noqa: S310 - the address is our own
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is nobody's business
+    try:
+        with opener.open(request, timeout=_REQUEST_SECONDS) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        refused = _RefusedError(" ".join(error.read().decode(errors="replace").split()) or str(error))
+        refused.status = error.code
+        raise refused from error
+    except OSError as error:
+        raise PlatformError(
+            f"the embedded platform does not answer at {url}: {error}; start it with `mlops up`"
+        ) from error

@@ -1,0 +1,172 @@
+"""The daemon of one state folder: bucket, feed, and the engines, which run as long as it does and no longer.
+
+Owns: the order of starting and ending, the lock that makes it the only one, what it tells who started it.
+Deliberately not: anything about jobs. Started by `platform.up`; a person ends it by `mlops down`, or by SIGTERM.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import secrets
+import signal
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from mlops.engines.embedded import api, platform
+from mlops.engines.embedded.bucket import Bucket
+from mlops.engines.embedded.errors import EmbeddedError
+from mlops.engines.embedded.images import Images
+from mlops.engines.embedded.machine import Machine
+from mlops.engines.embedded.nomad.api import NomadApi
+from mlops.engines.embedded.nomad.jobs import Jobs
+from mlops.engines.embedded.scheduler import Scheduler, machine
+from mlops.engines.embedded.state import Store
+from mlops.engines.embedded.tasks import Processes
+
+_log = logging.getLogger("supervisor")
+_END_SECONDS = 3.0
+FEED_VARIABLE = "nomad/jobs/sales-close-prediction"
+
+Say = Callable[[str], None]
+
+
+class Supervisor:
+    """Everything that one state folder runs."""
+
+    def __init__(self, state: Path, checkout: Path, data_file: Path | None) -> None:
+        self._state = state
+        self._checkout = checkout
+        self._data_file = data_file
+        self._runners: list[web.AppRunner] = []
+
+    async def serve(self, say: Say, ready: Callable[[], None]) -> None:
+        """Start everything, and end everything when a signal asks for it."""
+        end = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, end.set)
+        processes = Processes()
+        bucket = Bucket(processes, self._state)
+        jobs: Jobs | None = None
+        store: Store | None = None
+        try:
+            say("opening the state folder")
+            store = Store(self._state / "state.db")
+            say("starting the bucket")
+            await bucket.start()
+            given = {"STORAGE_EMULATOR_HOST": bucket.address}
+            variables: dict[str, dict[str, str]] = {}
+            feed_url = ca_file = ""
+            if self._data_file is not None:
+                say("starting the feed")
+                feed_url, ca_file, credentials = await self._feed(self._data_file)
+                given["NODE_EXTRA_CA_CERTS"] = ca_file
+                variables[FEED_VARIABLE] = credentials
+            here = Machine(
+                self._state, self._checkout, processes, Scheduler(machine()), Images(self._checkout), given, variables
+            )
+            jobs = Jobs(here, store)
+            app = web.Application(middlewares=[api.guard])
+            NomadApi(here, jobs).add_to(app)
+            port = await self._listen(app, None)
+            platform.write(
+                self._state,
+                platform.Platform(
+                    pid=os.getpid(),
+                    nomad_address=f"http://127.0.0.1:{port}",
+                    storage_address=bucket.address,
+                    feed_url=feed_url,
+                    ca_file=ca_file,
+                    checkout=str(self._checkout),
+                ),
+            )
+            ready()
+            _log.info("ready on port %d", port)
+            await end.wait()
+            _log.info("ending")
+        finally:
+            bucket.close()
+            if jobs is not None:
+                with contextlib.suppress(EmbeddedError):  # a full disk must not keep processes alive
+                    await jobs.close()
+            await processes.close(_END_SECONDS)
+            for runner in self._runners:
+                await runner.cleanup()
+            if store is not None:
+                store.close()
+            platform.forget(self._state)
+
+    async def _feed(self, data_file: Path) -> tuple[str, str, dict[str, str]]:
+        from mlops.feed import FeedError, make_app, make_tls
+
+        client_id, client_secret = secrets.token_urlsafe(24), secrets.token_urlsafe(32)
+        try:
+            app = await asyncio.to_thread(make_app, data_file, client_id, client_secret)
+        except FeedError as error:
+            raise EmbeddedError(f"the feed does not start: {error}") from error
+        context, authority = make_tls(["localhost", "127.0.0.1"])
+        ca_file = self._state / "feed-ca.pem"
+        ca_file.write_bytes(authority)
+        port = await self._listen(app, context)
+        return (
+            f"https://localhost:{port}",
+            str(ca_file),
+            {"salesforce_client_id": client_id, "salesforce_client_secret": client_secret},
+        )
+
+    async def _listen(self, app: web.Application, context: ssl.SSLContext | None) -> int:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runners.append(runner)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+        await site.start()
+        return runner.addresses[0][1]
+
+
+def main() -> None:
+    """Run as the daemon; `platform.up` gives the arguments."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("state", type=Path)
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("--report", type=int, required=True)
+    parser.add_argument("--data-file", type=Path)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    report: int | None = arguments.report
+
+    def tell(kind: str, text: str = "") -> None:
+        with contextlib.suppress(OSError):  # who started us may have gone
+            if report is not None:
+                os.write(report, (json.dumps({kind: text}) + "\n").encode())
+
+    def ready() -> None:
+        nonlocal report
+        tell("ready")
+        if report is not None:
+            os.close(report)
+            report = None
+
+    with (arguments.state / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("error", f"another supervisor holds {arguments.state}")
+            sys.exit(1)
+        supervisor = Supervisor(arguments.state, arguments.checkout, arguments.data_file)
+        try:
+            asyncio.run(supervisor.serve(lambda text: tell("progress", text), ready))
+        except (EmbeddedError, OSError) as error:
+            _log.exception("cannot start")
+            tell("error", str(error))
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Processes of tasks: started clean, waited for without polling, ended with everything they started.
+
+Owns: sessions, signals, the end of stragglers, CPU time and peak memory. Deliberately not: what runs, in which order,
+or how often.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlops.engines.embedded import watchdog
+from mlops.engines.embedded.errors import EmbeddedError
+
+MARK = "MLOPS_TASK"
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+# Bound before any fork: a child between fork and exec must not import or allocate much.
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+
+def _die_with_parent() -> None:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to run.
+
+    Attributes:
+        argv: Program and arguments; the program is looked up on the PATH of `env`.
+        env: The whole environment; nothing is inherited.
+        stdout: File that output is appended to.
+        stderr: File that errors are appended to; may be the same.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    stdout: Path
+    stderr: Path
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended and what it used, the children it waited for included."""
+
+    code: int
+    signal: int
+    cpu_seconds: float
+    peak_memory_bytes: int
+    wall_seconds: float
+
+
+class Process:
+    """A started process: the leader of a session of its own."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], mark: bytes, forget: Callable[[int], None]) -> None:
+        self.pid = popen.pid
+        self._popen = popen
+        self._mark = mark
+        self._forget = forget
+        self._started = time.monotonic()
+        self._pidfd = os.pidfd_open(popen.pid)
+        self._ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(self._pidfd, self._on_end)
+
+    def _on_end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        # Before the leader is reaped its number cannot belong to anyone else.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(self.pid, 0)
+        os.close(self._pidfd)
+        code = os.waitstatus_to_exitcode(status)
+        self._popen.returncode = code  # it has been waited for here
+        for pid in watchdog.doomed({self.pid}, self._mark):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        self._forget(self.pid)
+        self._ended.set_result(
+            Exit(
+                # As containers report it: 128 and the signal's number.
+                code=code if code >= 0 else 128 - code,
+                signal=max(0, -code),
+                cpu_seconds=usage.ru_utime + usage.ru_stime,
+                peak_memory_bytes=usage.ru_maxrss * 1024,
+                wall_seconds=time.monotonic() - self._started,
+            )
+        )
+
+    async def wait(self) -> Exit:
+        """Wait for the end; cancelling the wait leaves the process alone."""
+        return await asyncio.shield(self._ended)
+
+    def send(self, number: int) -> None:
+        """Signal the leader, if it still runs."""
+        if not self._ended.done():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    async def stop(self, number: int, patience: float) -> Exit:
+        """Ask it to end by a signal, and kill its whole session when `patience` seconds have passed."""
+        self.send(number)
+        done, _ = await asyncio.wait({self._ended}, timeout=patience)
+        if not done:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        return await self.wait()
+
+
+class Processes:
+    """All processes of one supervisor. They die with it, however it dies."""
+
+    def __init__(self) -> None:
+        self._mark = f"{uuid.uuid4()}"
+        self._number = 0
+        self._alive: dict[int, Process] = {}
+        self._watchdog: subprocess.Popen[bytes] | None = None
+        # Orphans of a task become children of the supervisor, so that their ends are collected here.
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap_orphans)
+        self._start_watchdog()
+
+    def _start_watchdog(self) -> None:
+        # Isolated and without site-packages: it is small and up in milliseconds.
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-I", "-S", watchdog.__file__, f"{MARK}={self._mark}/"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            env={"PATH": os.defpath},
+        )
+        descriptor = os.pidfd_open(self._watchdog.pid)
+        loop = asyncio.get_running_loop()
+
+        def restart(dead: subprocess.Popen[bytes]) -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            dead.wait()
+            if self._watchdog is dead:
+                self._start_watchdog()
+
+        loop.add_reader(descriptor, restart, self._watchdog)
+        for pid in self._alive:
+            self._tell(f"+{pid}\n")
+
+    def _tell(self, line: str) -> None:
+        if self._watchdog is not None and self._watchdog.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._watchdog.stdin.write(line.encode())
+                self._watchdog.stdin.flush()
+
+    def start(self, command: Command) -> Process:
+        """Start a process in a session of its own.
+
+        Raises:
+          EmbeddedError: The program is missing or cannot be started, or its output has nowhere to go.
+        """
+        program = _which(command.argv[0], command)
+        self._number += 1
+        mark = f"{self._mark}/{self._number}/"
+        try:
+            with command.stdout.open("ab") as out, command.stderr.open("ab") as err:
+                popen = subprocess.Popen(
+                    command.argv,
+                    executable=program,
+                    env={**command.env, MARK: mark},
+                    cwd=command.cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent,  # noqa: PLW1509 - it only makes one system call
+                )
+        except OSError as error:
+            raise EmbeddedError(f"cannot start {command.argv[0]}: {error.strerror} ({error.filename})") from error
+        process = Process(popen, f"{MARK}={mark}".encode(), self._gone)
+        self._alive[process.pid] = process
+        self._tell(f"+{process.pid}\n")
+        return process
+
+    async def run(self, command: Command) -> Exit:
+        """Start a process and wait for its end; cancelled, it ends the process."""
+        process = self.start(command)
+        try:
+            return await process.wait()
+        except asyncio.CancelledError:
+            await process.stop(signal.SIGTERM, 5)
+            raise
+
+    def _gone(self, pid: int) -> None:
+        del self._alive[pid]
+        self._tell(f"-{pid}\n")
+
+    def _reap_orphans(self) -> None:
+        for entry in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs more than the rest of the scan
+            if not entry.isdigit() or int(entry) in self._alive:
+                continue
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()
+                # A child in the supervisor's own session was started by a library, which waits for it.
+                orphan = stat[0] == b"Z" and int(stat[1]) == os.getpid() and os.getsid(int(entry)) != os.getsid(0)
+                if orphan and (self._watchdog is None or int(entry) != self._watchdog.pid):
+                    os.waitpid(int(entry), os.WNOHANG)
+
+    async def close(self, patience: float) -> None:
+        """End every process: asked first, killed when `patience` seconds have passed."""
+        await asyncio.gather(*(process.stop(signal.SIGTERM, patience) for process in list(self._alive.values())))
+        watchdog_process, self._watchdog = self._watchdog, None
+        if watchdog_process is not None and watchdog_process.stdin is not None:
+            watchdog_process.stdin.close()
+            watchdog_process.wait()
+
+
+def _which(name: str, command: Command) -> str:
+    if "/" in name:
+        return name
+    for folder in command.env.get("PATH", os.defpath).split(":"):
+        candidate = Path(folder) / name
+        if os.access(candidate, os.X_OK) and candidate.is_file():
+            return str(candidate)
+    raise EmbeddedError(f"cannot start {name}: there is no such program on the task's PATH")
