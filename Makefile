@@ -1,0 +1,51 @@
+# Two commands are enough: `make run` and `make test`. Each sets up what it needs by itself, and nothing twice.
+SHELL := /bin/sh
+PYTHON ?= $(firstword $(shell command -v python3 python3.13 python3.12 python3.11 2>/dev/null) python3)
+MLOPS := .venv/bin/mlops
+IMAGES_WITH_TESTS = $(patsubst %/package.json,%,$(shell grep -ls '"test":' images/*/package.json))
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench setup lock clean
+
+help: ## Show what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+run: setup ## Train, store, verify and list model versions on this machine
+	$(MLOPS) up
+	$(MLOPS) run sales-close-prediction -p model_version=1 --runs 2 --idempotency-token make-run
+	$(MLOPS) run sales-close-prediction -p model_version=2 --idempotency-token make-run
+	$(MLOPS) models list
+	@echo
+	@echo 'Next, for example:'
+	@echo '  $(MLOPS) run sales-close-prediction -p model_version=3 -p epochs=50'
+	@echo '  $(MLOPS) runs list'
+	@echo '  $(MLOPS) models show VERSION'
+	@echo '  $(MLOPS) models promote VERSION champion'
+	@echo '  $(MLOPS) down'
+
+test: check ## Run the checks and all tests; PYTEST_ARGS are handed on
+	@set -e; for image in $(IMAGES_WITH_TESTS); do echo "npm test --prefix $$image"; npm test --silent --prefix $$image; done
+	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+check: setup ## Check style, types and syntax
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/pyright
+	.venv/bin/pyright tools/setup.py
+	@git ls-files 'images/*.js' 'images/*.mjs' 'tests/*.mjs' | while read -r file; do node --check "$$file" || exit 1; done
+	sh -n tools/lock && bash -n .ci/run
+	@if command -v shellcheck >/dev/null; then shellcheck tools/lock .ci/run; fi
+
+bench: setup ## Measure, in one run, what the platform costs
+	.venv/bin/python -m tests.bench
+
+setup: ## Install what is missing; `run`, `test`, `check` and `bench` do it by themselves
+	@$(PYTHON) tools/setup.py
+
+lock: setup ## Renew the hash locks; LOCK_ARGS=--upgrade takes the newest versions
+	tools/lock $(LOCK_ARGS)
+
+clean: ## Stop the platform, and remove all that was installed or stored
+	@if [ -x $(MLOPS) ]; then $(MLOPS) down; fi
+	rm -rf .venv .cache .state .pytest_cache .ruff_cache images/*/node_modules images/*/.venv images/*/target
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
