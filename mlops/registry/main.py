@@ -162,7 +162,8 @@ def predict(
 
 def main() -> None:
     """Run the program; every error is one line on stderr."""
-    logging.basicConfig(format="mlops-registry: %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="mlops-registry: %(message)s", level=logging.ERROR)
+    logging.getLogger("mlops").setLevel(logging.WARNING)
     # As an exception, so that temporary directories and the scorer go with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:

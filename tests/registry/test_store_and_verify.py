@@ -1,5 +1,6 @@
 """The store and verify tasks on a real bucket: what is stored, what a repeat does, what a changed byte does."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -93,8 +94,6 @@ def test_other_bytes_under_the_same_version_are_refused(registry: Registry, tmp_
     if changed == "metrics":
         metrics = (other / "metrics.json").read_bytes().replace(b"0.75", b"0.76")
         (other / "metrics.json").write_bytes(metrics)
-        import hashlib
-
         training["files"][-1]["sha256"] = hashlib.sha256(metrics).hexdigest()
         (other / "training.json").write_text(json.dumps(training))
     with pytest.raises(ConflictError, match="exists with other bytes"):
@@ -229,8 +228,6 @@ def test_a_scorer_that_cannot_run_says_nothing_about_the_version(
 
 
 def _with_file(run_dir: Path, name: str, content: bytes) -> Path:
-    import hashlib
-
     (run_dir / name).write_bytes(content)
     training = json.loads((run_dir / "training.json").read_text())
     for file in training["files"]:
