@@ -10,7 +10,6 @@ stack.schema.json.
 
 import difflib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +34,16 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
+def _variable(value: object) -> object:
+    if isinstance(value, bool | int | float | str) or (
+        isinstance(value, list) and all(isinstance(item, str) for item in value)
+    ):
+        return value
+    raise ValueError("should be text, a number, true, false, or a list of texts")
+
+
 BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{1,61}[a-z0-9]$")]
+VariableValue = Annotated[bool | int | float | str | list[str], BeforeValidator(_variable)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
 
@@ -75,7 +83,7 @@ class JobSettings(_Model):
     count: int = Field(
         default=1, ge=1, le=1000, description="Allocations of one dispatch; each stores its own version."
     )
-    variables: Mapping[VariableName, bool | int | float | str | list[str]] = Field(
+    variables: Mapping[VariableName, VariableValue] = Field(
         default={},
         description="Values of the jobspec's HCL variables, beside `count` and `image_*`, which the program sets.",
     )
@@ -177,7 +185,7 @@ def parse(values: Mapping[str, Any], origin: str) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        lines = dict.fromkeys(_line(details, origin) for details in error.errors(include_url=False))
+        lines = [_line(details, origin) for details in error.errors(include_url=False)]
         raise SettingsError("\n".join(lines)) from None
 
 
@@ -217,18 +225,13 @@ def _line(details: Any, origin: str) -> str:
         return f"{where}: is no setting, so it would do nothing; {fix}"
     if details["type"] == "missing":
         return f"{where}: is missing, so the stack cannot be planned; add it{about}"
-    problem = details["msg"][0].lower() + details["msg"][1:]
+    message = details["msg"].removeprefix("Value error, ")
+    problem = message[0].lower() + message[1:]
     return f"{where}: {problem}, so the stack cannot be planned; correct it{about}"
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    # A union's members appear in a location as their type's name; people wrote no such key.
-    parts = [
-        str(part)
-        for part in location
-        if not re.fullmatch(r"bool|int|float|str|list\[str\]|function-.*|constrained-str", str(part))
-    ]
-    return f"{PROJECT}:{'.'.join(parts)}"
+    return f"{PROJECT}:{'.'.join(map(str, location))}"
 
 
 def _field(location: tuple[int | str, ...]) -> tuple[type[BaseModel], Any]:

@@ -1,0 +1,192 @@
+"""Settings: every stack file is good, every mistake is told in one line with key, problem, consequence and fix."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra import settings
+from infra.settings import SettingsError
+
+GOOD: dict[str, Any] = {
+    "nomad": {"address": "https://nomad.example.com:4646"},
+    "images": {"repository": "europe-docker.pkg.dev/project/images"},
+    "buckets": {"models": "example-models", "data": "example-data"},
+    "jobs": {
+        "sales-close-prediction": {
+            "count": 2,
+            "variables": {"train_cpu": 1000, "salesforce_hosts": ["login.example.com"], "on": True},
+            "parameters": {"epochs": 5, "learning_rate": 0.01, "save_path": "sales"},
+        }
+    },
+}
+JOB = "stack.yaml: hybrid-mlops:jobs.sales-close-prediction"
+
+# (what is changed in GOOD, as a path and a value; None deletes) -> the message.
+BAD = [
+    (
+        "nomad.address",
+        "nomad.example.com",
+        "stack.yaml: hybrid-mlops:nomad.address: string should match pattern",
+        "Address of an existing Nomad, such as https://nomad.example.com:4646.",
+    ),
+    ("nomad.adress", "x", "stack.yaml: hybrid-mlops:nomad.adress: is no setting, so it would do nothing", "'address'?"),
+    ("nomad.address", "https://user:secret@nomad", "stack.yaml: hybrid-mlops:nomad.address: ", "correct it"),
+    ("nomda", {}, "stack.yaml: hybrid-mlops:nomda: is no setting, so it would do nothing", "did you mean 'nomad'?"),
+    ("zzz", 1, "stack.yaml: hybrid-mlops:zzz: is no setting", "use one of: nomad, images, buckets, jobs"),
+    ("images", None, "stack.yaml: hybrid-mlops:images: is missing, so the stack cannot be planned", "add it (Where"),
+    ("images", "docker.io", "stack.yaml: hybrid-mlops:images: input should be a valid dictionary", "correct it (Where"),
+    ("images.repository", "", "stack.yaml: hybrid-mlops:images.repository: string should match", "such as europe-"),
+    ("images.repository", None, "stack.yaml: hybrid-mlops:images.repository: is missing", "add it (Repository that"),
+    ("buckets.models", "Models!", "stack.yaml: hybrid-mlops:buckets.models: string should match", "example-models."),
+    ("buckets.data", None, "stack.yaml: hybrid-mlops:buckets.data: is missing", "such as example-data."),
+    ("buckets.modles", "x", "stack.yaml: hybrid-mlops:buckets.modles: is no setting", "did you mean 'models'?"),
+    ("jobs.Sales_Close", {}, "stack.yaml: hybrid-mlops:jobs: 'Sales_Close' cannot be a name here", "write one that"),
+    ("jobs.sales-close-prediction.count", 0, f"{JOB}.count: input should be greater than or equal to 1", "Allocations"),
+    ("jobs.sales-close-prediction.count", "many", f"{JOB}.count: input should be a valid integer", "Allocations"),
+    ("jobs.sales-close-prediction.cuont", 2, f"{JOB}.cuont: is no setting", "did you mean 'count'?"),
+    (
+        "jobs.sales-close-prediction.variables.train_cpu",
+        {"mhz": 1},
+        f"{JOB}.variables.train_cpu: should be text, a number",
+        "HCL variables",
+    ),
+    (
+        "jobs.sales-close-prediction.parameters.epochs",
+        [1],
+        f"{JOB}.parameters.epochs: input should be a valid string",
+        "defaults",
+    ),
+]
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    values = json.loads(json.dumps(GOOD))
+    *above, last = path.split(".")
+    inner = values
+    for key in above:
+        inner = inner[key]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return values
+
+
+def test_settings_are_read() -> None:
+    read = settings.parse(GOOD, "stack.yaml")
+    job = read.jobs["sales-close-prediction"]
+    assert (read.nomad.address, job.count) == ("https://nomad.example.com:4646", 2)
+    assert job.variables == {"train_cpu": 1000, "salesforce_hosts": ["login.example.com"], "on": True}
+    assert job.variables["on"] is True
+    # A run's parameters are text, whatever YAML makes of them.
+    assert job.parameters == {"epochs": "5", "learning_rate": "0.01", "save_path": "sales"}
+
+
+@pytest.mark.parametrize(("path", "value", "begins", "says"), BAD)
+def test_a_mistake_is_told_in_one_line(path: str, value: Any, begins: str, says: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        settings.parse(changed(path, value), "stack.yaml")
+    line = str(raised.value)
+    assert "\n" not in line
+    assert line.startswith(begins)
+    assert says in line
+    assert ", so " in line
+    assert "; " in line
+
+
+def test_every_mistake_has_its_line() -> None:
+    with pytest.raises(SettingsError) as raised:
+        settings.parse({"buckets": {"models": "m", "data": "example-data"}, "nomda": {}}, "stack.yaml")
+    assert [line.split(": ")[1] for line in str(raised.value).splitlines()] == [
+        "hybrid-mlops:images",
+        "hybrid-mlops:buckets.models",
+        "hybrid-mlops:nomda",
+    ]
+
+
+def test_settings_cannot_be_changed() -> None:
+    read = settings.parse(GOOD, "stack.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        read.nomad.address = "http://elsewhere"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("stack", settings.stacks())
+def test_every_stack_file_is_good(stack: str) -> None:
+    assert settings.load(stack).buckets.models
+
+
+@pytest.mark.parametrize("stack", settings.stacks())
+def test_every_stack_file_names_its_schema(stack: str) -> None:
+    first = (settings.STACKS / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8").splitlines()[0]
+    schema = first.removeprefix("# yaml-language-server: $schema=")
+    assert (settings.STACKS / schema).resolve() == settings.SCHEMA
+
+
+def test_the_schema_is_fresh() -> None:
+    assert settings.SCHEMA.read_text(encoding="utf-8") == settings.schema(), "write it: python -m infra.settings"
+
+
+def test_every_setting_is_described() -> None:
+    models = [settings.Settings, settings.NomadSettings, settings.ImageSettings]
+    models += [settings.BucketSettings, settings.JobSettings]
+    undescribed = [
+        f"{model.__name__}.{name}"
+        for model in models
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
+    assert undescribed == []
+
+
+@pytest.mark.parametrize("name", ["nope", "../stacks/local", "", "local\n"])
+def test_a_stack_that_is_not_there_is_told(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"^there is no stack '.*', so nothing was read; there are: local$"):
+        settings.load(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("config: [", "stacks/Pulumi.broken.yaml: is not YAML, so nothing was read; correct it: "),
+        ("- a list", "stacks/Pulumi.broken.yaml: has no map named config, so nothing was read"),
+        ("config: text", "stacks/Pulumi.broken.yaml: has no map named config, so nothing was read"),
+        ("config: {}", "stacks/Pulumi.broken.yaml: hybrid-mlops:images: is missing"),
+    ],
+)
+def test_a_file_that_is_no_stack_file_is_told(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "Pulumi.broken.yaml").write_text(text)
+    with pytest.raises(SettingsError) as raised:
+        settings.load("broken", tmp_path)
+    assert str(raised.value).splitlines()[0].startswith(message)
+
+
+def test_other_namespaces_are_left_to_their_owners(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.other.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "secretsprovider": "gcpkms://key",
+                "config": {"gcp:project": "p", **{f"hybrid-mlops:{key}": value for key, value in GOOD.items()}},
+            }
+        )
+    )
+    assert settings.load("other", tmp_path) == settings.parse(GOOD, "")
+
+
+def test_encrypted_values_are_replaced_by_placeholders(tmp_path: Path) -> None:
+    config = {
+        "a:token": {"secure": "v1:x"},
+        "a:map": {"list": [{"secure": "v1:y"}, 1]},
+        "a:plain": {"secure": 1, "b": 2},
+    }
+    (tmp_path / "Pulumi.s.yaml").write_text(yaml.safe_dump({"config": config}))
+    assert settings.read_config("s", tmp_path) == (
+        {
+            "a:token": "[secret a:token]",
+            "a:map": {"list": ["[secret a:map.list.0]", 1]},
+            "a:plain": {"secure": 1, "b": 2},
+        },
+        {"a:token", "a:map"},
+    )

@@ -1,0 +1,99 @@
+"""The program of every stack against its inventory, and whether its previews are honest."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.settings import ROOT, stacks
+from mlops.plan import Inventory, record
+from tests.plan import inventories
+
+STACKS = stacks()
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[tuple[str, bool], Inventory]:
+    return {(stack, preview): record(stack, preview=preview) for stack in STACKS for preview in (False, True)}
+
+
+@pytest.mark.parametrize("preview", [False, True], ids=["update", "preview"])
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_stack_registers_its_inventory(
+    stack: str, preview: bool, recorded: dict[tuple[str, bool], Inventory]
+) -> None:
+    expected = yaml.safe_load(inventories.path(stack).read_text(encoding="utf-8"))
+    found = inventories.differences(expected, recorded[stack, preview])
+    assert not found, "\n".join([*found, f"If this is meant: python -m tests.plan.inventories {stack}, and review it."])
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_preview_says_what_the_update_does(stack: str, recorded: dict[tuple[str, bool], Inventory]) -> None:
+    assert inventories.dishonesties(recorded[stack, True], recorded[stack, False]) == []
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_jobs_are_registered_as_they_are_written(stack: str, recorded: dict[tuple[str, bool], Inventory]) -> None:
+    registered = {job.name: job.inputs["jobspec"] for job in recorded[stack, True].of_type("nomad:index/job:Job")}
+    assert registered == {
+        path.parent.name.replace("_", "-"): path.read_text(encoding="utf-8")
+        for path in ROOT.glob("jobs/*/job.nomad.hcl")
+    }
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_resource_has_an_explicit_provider_and_a_parent(
+    stack: str, recorded: dict[tuple[str, bool], Inventory]
+) -> None:
+    for resource in recorded[stack, False].resources:
+        if resource.custom and not resource.type.startswith("pulumi:providers:"):
+            assert resource.provider, resource.urn
+            assert "::default" not in resource.provider, resource.urn
+            assert resource.parent, resource.urn
+
+
+def test_the_program_is_composition_only() -> None:
+    assert len((ROOT / "__main__.py").read_text(encoding="utf-8").splitlines()) <= 40
+
+
+def test_a_resource_that_waits_for_an_output_is_found_dishonest(tree: Path) -> None:
+    # Were computed outputs known in previews, the resource would be there too, and `dishonesties` would stay silent.
+    program = tree / "__main__.py"
+    program.write_text(
+        program.read_text()
+        + "\nimport pulumi_nomad\n"
+        + "first = pulumi_nomad.Namespace('first', name='first', opts=pulumi.ResourceOptions(provider=nomad))\n"
+        + "first.id.apply(lambda _: pulumi_nomad.Namespace('late', name='late',"
+        + " opts=pulumi.ResourceOptions(provider=nomad)))\n"
+    )
+    preview, update = record("local", preview=True, root=tree), record("local", root=tree)
+    assert [line for line in inventories.dishonesties(preview, update) if line.endswith("is in the update only")] == [
+        "urn:pulumi:local::hybrid-mlops::nomad:index/namespace:Namespace::late is in the update only"
+    ]
+
+
+def test_an_output_that_is_known_too_early_is_found_dishonest(tree: Path) -> None:
+    preview, update = record("local", preview=True, root=tree), record("local", root=tree)
+    assert inventories.dishonesties(preview, update) == []
+    job = preview.of_type("nomad:index/job:Job")[0]
+    job.outputs["status"] = "running"
+    assert inventories.dishonesties(preview, update) == [f"{job.urn}: output status is known in the preview: 'running'"]
+
+
+def test_an_inventory_file_is_compared_by_what_it_names(tree: Path) -> None:
+    inventory = record("local", root=tree)
+    expected = copy.deepcopy(inventories.describe(inventory))
+    assert inventories.differences(expected, inventory) == []
+    job = expected["resources"]["nomad:index/job:Job::sales-close-prediction"]
+    del job["inputs"]["hcl2"]["vars"]["restart_delay"]
+    job["inputs"]["hcl2"]["vars"]["image_tensornode"] = "hybrid-mlops.local/tensornode:*"
+    assert inventories.differences(expected, inventory) == []
+    job["inputs"]["hcl2"]["vars"]["train_cpu"] = "3054"
+    expected["counts"]["nomad:index/job:Job"] = 2
+    del expected["counts"]["pulumi:providers:nomad"]
+    assert inventories.differences(expected, inventory) == [
+        "counts.nomad:index/job:Job: 1, expected 2",
+        "counts.pulumi:providers:nomad: 1, expected 0",
+        "resources.nomad:index/job:Job::sales-close-prediction.inputs.hcl2.vars.train_cpu: '1000', expected '3054'",
+    ]
