@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 out = Console(highlight=False, soft_wrap=True)
@@ -50,9 +51,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Itera
     for column in columns:
         grid.add_column(column, no_wrap=True, overflow="ignore", justify="right" if column in right else "left")
     for row in rows:
-        grid.add_row(*row)
-    width = out.measure(grid).maximum if rows is not None else None
-    out.print(grid, width=max(width or 0, 1), crop=False, no_wrap=True)
+        grid.add_row(*map(escape, row))
+    # Not the terminal's width: it would cut ids short.
+    Console(width=10_000, highlight=False).print(grid)
 
 
 def when(moment: float | datetime | None) -> str:

@@ -3,9 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 import typer.core
 
@@ -20,20 +19,22 @@ _MOST_RUNS = 10_000
 class _RunCommand(typer.core.TyperCommand):
     """Help that ends with the pipelines and their parameters, read from `jobs/`."""
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
         from mlops import parameters
 
         super().format_help(ctx, formatter)
+        jobs = Session("local").settings.jobs
         for name, pipeline in parameters.pipelines(CHECKOUT / "jobs").items():
+            set_by_stack = jobs[name].parameters if name in jobs else {}
             out.print(f"[bold]{name}[/bold]: {pipeline.description}")
             table(
-                ["  -p", "type", "default", "what it is"],
+                ["  -p", "type", "default on stack local", "what it is"],
                 (
                     [
                         f"  {key}",
                         parameter.range_text,
-                        "required" if parameter.required else parameter.default_text,
+                        set_by_stack.get(key) or parameter.default_text or ("required" if parameter.required else ""),
                         parameter.description,
                     ]
                     for key, parameter in pipeline.parameters.items()

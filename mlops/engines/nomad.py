@@ -129,7 +129,7 @@ class NomadEngine:
     ) -> Any:
         try:
             return (
-                (endpoint or self._nomad.job)
+                (self._nomad.job if endpoint is None else endpoint)
                 .request(*(quote(part, safe="") for part in path), method=method, params=params, json=json)
                 .json()
             )
