@@ -13,12 +13,12 @@ from pydantic import AfterValidator
 from .errors import BadInputError
 
 MODEL = r"[a-z][a-z0-9-]{0,62}"
-VERSION_ID = r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}_v[0-9A-Za-z][0-9A-Za-z.-]{0,31}_[0-9A-Za-z][0-9A-Za-z-]{0,63}"
+VERSION_ID = r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}_v[0-9A-Za-z][0-9A-Za-z.-]{0,31}_[0-9A-Za-z][0-9A-Za-z-]{0,63}"
 ALIAS = r"[a-z][a-z0-9-]{0,31}"
 FORMAT = r"[a-z][a-z0-9-]{0,31}"
 TIME = r"\d{8}T\d{6}\.\d{6}Z"
-_SEGMENT = r"[0-9A-Za-z_][0-9A-Za-z._+-]{0,127}"
-FILE = rf"{_SEGMENT}(/{_SEGMENT}){{0,7}}"
+_SEGMENT = r"[0-9A-Za-z_][0-9A-Za-z._+-]{0,199}"
+FILE = rf"{_SEGMENT}(/{_SEGMENT}){{0,31}}"
 _BUCKET_PATH = rf"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{{1,220}}[a-z0-9])(?P<prefix>(/{_SEGMENT}){{0,8}})/?"
 
 MANIFEST = "manifest.json"

@@ -20,16 +20,16 @@ def command(version: Path) -> list[str]:
 
 
 def tools() -> dict[str, str]:
-    """Versions of Node and TensorFlow.js."""
+    """Versions of Node and of TensorFlow.js's packages."""
     versions = {}
     try:
         version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
         versions["node"] = version.strip().removeprefix("v")
     except (OSError, subprocess.CalledProcessError):
         raise ScorerError("node does not run, so the model cannot be loaded: install Node.js") from None
-    package = _folder() / "node_modules/@tensorflow/tfjs/package.json"
-    if package.is_file():
-        versions["@tensorflow/tfjs"] = str(loads(package.read_bytes(), str(package))["version"])
+    for package in sorted(_folder().glob("node_modules/@tensorflow/*/package.json")):
+        facts = loads(package.read_bytes(), str(package))
+        versions[facts["name"]] = facts["version"]
     return versions
 
 
