@@ -207,7 +207,8 @@ def assignments(given: Iterable[str]) -> dict[str, str]:
 
 
 def _shown(text: str) -> str:
-    """A value as a message can show it: on one line, and not too long."""
+    """A value as a message can show it: on one line, not too long, without the credentials of an address."""
+    text = re.sub(r"//[^/]*@", "//***@", text)
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 

@@ -41,11 +41,12 @@ class NomadJobs(pulumi.ComponentResource):
             SettingsError: A job and the stack's settings do not go together. Nothing is registered then.
         """
         files = sorted((root / "jobs").glob("*/job.nomad.hcl"))
-        unknown = set(settings.jobs) - {naming.job_id(file.parent.name) for file in files}
+        known = [naming.job_id(file.parent.name) for file in files]
+        unknown = set(settings.jobs) - set(known)
         if unknown:
             raise SettingsError(
                 f"{PROJECT}:jobs.{min(unknown)}: there is no such job under jobs/, so it would do nothing; "
-                f"remove it, or use one of: {', '.join(naming.job_id(file.parent.name) for file in files)}"
+                f"remove it, or use one of: {', '.join(known)}"
             )
         jobs = [_job(file, root, settings) for file in files]
 
