@@ -87,8 +87,9 @@ def _list(expected: int) -> Listing:
     seconds = time.perf_counter() - start
     if len(versions) != expected or any(version.verified != "passed" for version in versions):
         raise RuntimeError(f"the list shows {len(versions)} of {expected} versions")
+    cost = len(answers), sum(answers)
     used = sum(len(item.name) + len(str(item.metadata)) for item in registry.bucket.entries("models/") if item.metadata)
-    return Listing(expected, round(seconds, 3), len(answers), sum(answers), used)
+    return Listing(expected, round(seconds, 3), *cost, used)
 
 
 if __name__ == "__main__":
