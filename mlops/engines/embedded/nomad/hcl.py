@@ -1,8 +1,8 @@
 """HCL2 text and variable values in, plain values with line numbers out.
 
 Owns: variables and their types, locals, templates and operators, what Nomad leaves for run time (`${NOMAD_...}`,
-`${env["X"]}`). Parsing is python-hcl2's. Deliberately not: functions, `for` and splat expressions, `dynamic` blocks;
-each is refused by name with its line.
+`${env["X"]}`). Parsing is python-hcl2's. Deliberately not: functions but for `join`, `for` and splat expressions,
+`dynamic` blocks; each is refused by name with its line.
 """
 
 import operator
@@ -341,6 +341,11 @@ class _Scope:
 
     def _function_call(self, tree: Tree[Token]) -> Any:
         name = str(_trees(tree)[0].children[0])
+        if name == "join":
+            arguments = [self.value(tree_) for tree_ in _trees(_only(tree, "arguments"))]
+            if len(arguments) != 2 or not isinstance(arguments[0], str) or not isinstance(arguments[1], list):
+                raise _at(_line(tree), "join() takes a separator and one list")
+            return arguments[0].join(_text(item, _line(tree)) for item in arguments[1])
         raise _at(
             _line(tree),
             f"function {name}() is not executed by the embedded engine; write the value out or give it by a variable",

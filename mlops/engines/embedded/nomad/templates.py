@@ -1,10 +1,11 @@
 """The subset of Nomad's templates that gives a task secrets from Nomad Variables through its environment.
 
-Executed: `if nomadVarExists "path"`, `with nomadVar "path"`, `.key`, `else`, `end`, trim markers, comments. Every
-other action is refused by name when the job is registered. What is rendered goes into the environment alone, never to
-disk. Deliberately not: where Variables live.
+Executed: `if nomadVarExists "path"`, `with nomadVar "path"`, `.key`, `.key | toJSON`, `else`, `end`, trim markers,
+comments. Every other action is refused by name when the job is registered. What is rendered goes into the environment
+alone, never to disk. Deliberately not: where Variables live.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,14 +16,14 @@ from mlops.engines.embedded.errors import EmbeddedError
 _ACTION = re.compile(r"(\s*)\{\{(-?)(.*?)(-?)\}\}", re.DOTALL)
 _IF = re.compile(r'if\s+nomadVarExists\s+"([^"]+)"')
 _WITH = re.compile(r'with\s+nomadVar\s+"([^"]+)"')
-_KEY = re.compile(r"\.(\w+)")
+_KEY = re.compile(r"\.(\w+)(\s*\|\s*toJSON)?")
 
 Variables = Mapping[str, Mapping[str, str]]
 
 
 @dataclass
 class _Node:
-    kind: Literal["text", "if", "with", "key", "root"]
+    kind: Literal["text", "if", "with", "key", "json", "root"]
     value: str = ""
     inside: "list[_Node]" = field(default_factory=list)
     otherwise: "list[_Node] | None" = None
@@ -51,7 +52,7 @@ def _parsed(text: str) -> _Node:
             add(node := _Node("with", found[1]))
             stack.append(node)
         elif (found := _KEY.fullmatch(action)) and any(node.kind == "with" for node in stack):
-            add(_Node("key", found[1]))
+            add(_Node("json" if found[2] else "key", found[1]))
         elif action == "else" and stack[-1] is not root and stack[-1].otherwise is None:
             stack[-1].otherwise = []
         elif action == "end" and stack[-1] is not root:
@@ -59,7 +60,7 @@ def _parsed(text: str) -> _Node:
         elif not re.fullmatch(r"/\*.*\*/", action, re.DOTALL):
             raise EmbeddedError(
                 f"template action {{{{ {action} }}}} is not executed by the embedded engine; known are if"
-                ' nomadVarExists "path", with nomadVar "path", .key, else, end'
+                ' nomadVarExists "path", with nomadVar "path", .key, .key | toJSON, else, end'
             )
     tail = text[position:]
     if len(stack) > 1:
@@ -95,7 +96,12 @@ def rendered(text: str, variables: Variables) -> dict[str, str]:
         if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", key):
             raise EmbeddedError(f"template: line {number} of what it renders is not KEY=value")
         value = value.strip()
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            try:
+                value = json.loads(value)  # Nomad's own reader (hashicorp/go-envparse) takes JSON's escapes too
+            except ValueError:
+                raise EmbeddedError(f"template: line {number} of what it renders is wrongly quoted") from None
+        elif len(value) > 1 and value[0] == value[-1] == "'":
             value = value[1:-1]
         found[key] = value
     return found
@@ -106,10 +112,10 @@ def _render(nodes: list[_Node], variables: Variables, dot: Mapping[str, str] | N
     for node in nodes:
         if node.kind == "text":
             parts.append(node.value)
-        elif node.kind == "key":
+        elif node.kind in ("key", "json"):
             if dot is None or node.value not in dot:
                 raise EmbeddedError(f"template: the Nomad Variable has no key {node.value}")
-            parts.append(dot[node.value])
+            parts.append(json.dumps(dot[node.value]) if node.kind == "json" else dot[node.value])
         elif node.kind == "if":
             parts.append(_render(node.inside if node.value in variables else node.otherwise or [], variables, dot))
         elif node.value in variables:
