@@ -31,9 +31,9 @@ Where:
   PREDICTION_PATH  where the predictions on the test part go, likewise         e.g. predictions.csv
 What:
   SAVE_PATH, MODEL_VERSION   name and version, recorded                        e.g. sales, 3
-  BATCH_SIZE       rows a step                      (128)
+  BATCH_SIZE       rows a step                      (256)
   EPOCHS           at most so many; early stopping  (30)
-  LEARNING_RATE    of Adam                          (0.002)
+  LEARNING_RATE    of Adam                          (0.004)
   SEED             0 to 4294967295; empty: derived from ALLOC_ID
   MIN_AUC          below this on the test part the run fails (0.6)
   ALLOC_ID, CODE_COMMIT, CODE_DIRTY   recorded

@@ -10,7 +10,7 @@ import path from 'node:path';
 
 import { readConfig, readRunDir } from './config.js';
 import { InputError, describe } from './errors.js';
-import { columns, schema } from './schema.js';
+import { attributeNames, schema } from './schema.js';
 
 const MARKER = '.tensornode';
 const EXAMPLES = 200;
@@ -32,7 +32,6 @@ export async function run(env, { log = () => {}, retry = {} } = {}) {
     await rm(runDir, { recursive: true, force: true });
     if (error instanceof InputError) {
       await mkdir(runDir, { recursive: true });
-      await writeFile(path.join(runDir, MARKER), '');
       await writeWhole(path.join(runDir, 'failed.json'), { message: describe(error).message });
     }
     throw error;
@@ -50,12 +49,12 @@ async function claim(runDir) {
     if (error.code === 'ENOTDIR') throw new InputError(`RUN_DIR ${runDir} is not a directory; name one of this run alone`);
     if (error.code !== 'ENOENT') throw error;
   }
-  if (entries.length > 0 && !entries.includes(MARKER)) {
-    throw new InputError(`RUN_DIR ${runDir} holds files that no training made; nothing was touched: name an empty or new directory`);
-  }
   if (entries.includes('failed.json')) {
     const { message } = JSON.parse(await readFile(path.join(runDir, 'failed.json'), 'utf8'));
     throw new InputError(message);
+  }
+  if (entries.length > 0 && !entries.includes(MARKER)) {
+    throw new InputError(`RUN_DIR ${runDir} holds files that no training made; nothing was touched: name an empty or new directory`);
   }
   await mkdir(runDir, { recursive: true });
   await writeFile(path.join(runDir, MARKER), ''); // before anything is removed: a kill in between must not make it look like someone's
@@ -108,7 +107,9 @@ async function stages(runDir, config, log, retry) {
     input: Object.fromEntries(schema.attributes.map(({ name }, column) => [name, values[column]])),
     prediction: result.scores[index],
   }));
-  await writeFile(place('examples.json'), json({ target: schema.target.name, columns: columns.slice(0, -1), examples }));
+  const lines = examples.map((example) => JSON.stringify(example)).join(',\n'); // one a line: readable, and half the size
+  const head = JSON.stringify({ target: schema.target.name, columns: attributeNames }).slice(0, -1);
+  await writeFile(place('examples.json'), `${head},"examples":[\n${lines}\n]}\n`);
   await writeFile(place('metrics.json'), json({ test: result.test, baseline: result.baseline, training, min_auc: config.minAuc }));
   await mkdir(path.dirname(place(config.predictionPath)), { recursive: true });
   await writeFile(place(config.predictionPath), predictions(data.test, result.scores));

@@ -94,7 +94,6 @@ export async function* customers(dataUrl, { hosts, clientId, clientSecret }, { l
 
   let page = await fetchPage(() => connection.query(SOQL, { autoFetch: false }));
   for (;;) {
-    if (!Array.isArray(page?.records)) throw new InputError(`${origin} answers the query with something that is not a page of records; check that it is Salesforce`);
     refusals = 0;
     for (const record of page.records) {
       yield (index) => {
@@ -125,6 +124,8 @@ async function token(oauth2, origin) {
 }
 
 function queryError(error, origin) {
+  // jsforce takes a page apart unseen
+  if (error instanceof TypeError) return new InputError(`${origin} answers the query with something that is not a page of records; check that it is Salesforce`);
   const text = oneLine(`${error.name}: ${error.message}`, 250);
   if (/LIMIT|UNABLE_TO_LOCK|SERVER_UNAVAILABLE/.test(error.name ?? '')) return new TransientError(`${origin} does not answer the query now (${text})`);
   return new InputError(`${origin} refuses the query (${text}); check the objects and fields there against the schema`);

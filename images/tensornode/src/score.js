@@ -67,18 +67,20 @@ async function* lines(input) {
       throw new InputError(`after line ${number}: the input is not UTF-8; give one JSON object a line`);
     }
   };
+  const counted = (line) => {
+    number += 1;
+    if (line.length > LINE_LIMIT) throw new InputError(`line ${number} is longer than ${LINE_LIMIT} characters; give one row object a line`);
+    return line;
+  };
   for await (const chunk of input) {
     const found = (rest + decode(chunk, true)).split('\n');
     rest = found.pop();
-    if (rest.length > LINE_LIMIT) throw new InputError(`line ${number + found.length + 1} is longer than ${LINE_LIMIT} characters; give one row object a line`);
-    for (const line of found) {
-      number += 1;
-      yield line;
-    }
+    for (const line of found) yield counted(line);
+    if (rest.length > LINE_LIMIT) counted(rest);
     yield null;
   }
   rest += decode(undefined, false);
-  if (rest) yield rest;
+  if (rest) yield counted(rest);
 }
 
 function readRow(line, names, where) {

@@ -33,6 +33,7 @@ export async function train(model, data, { epochs, batchSize, seed, log = () => 
     for (let start = 0; start < rows; start += batchSize) {
       const batch = order.subarray(start, start + batchSize);
       sum += (await step(model, inputs, labels, batch)) * batch.length;
+      await turn(); // the backend computes without ever yielding: so a signal is heard between batches
     }
     const scores = await predict(model, data.validation.features, data.validation.labels.length);
     const loss = logLoss(data.validation.labels, scores);
@@ -42,7 +43,6 @@ export async function train(model, data, { epochs, batchSize, seed, log = () => 
       best = { epoch, loss, auc, weights: model.getWeights().map((tensor) => tensor.clone()) };
     }
     log(`epoch ${epoch}/${epochs} loss ${(sum / rows).toFixed(5)} validation loss ${loss.toFixed(5)} auc ${auc.toFixed(4)}`);
-    await turn(); // so that a signal is heard between epochs
   }
   model.setWeights(best.weights);
   tf.dispose([inputs, labels, best.weights]);
