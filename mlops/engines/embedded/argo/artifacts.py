@@ -53,7 +53,11 @@ class Repository:
             return True
         bucket, key = self._place(location, what)
         with _said(what, bucket, key):
-            blobs = [blob for blob in self._client().list_blobs(bucket, prefix=key.rstrip("/")) if not blob.name.endswith("/")]
+            blobs = [
+                blob
+                for blob in self._client().list_blobs(bucket, prefix=key.rstrip("/"))
+                if not blob.name.endswith("/")
+            ]
             if not key.endswith("/") and any(blob.name == key for blob in blobs):
                 self._client().bucket(bucket).blob(key).download_to_filename(str(target))
                 return True
@@ -81,7 +85,11 @@ class Repository:
                 bucket.blob(key.rstrip("/")).upload_from_filename(str(source), checksum="crc32c")
                 return
             folder = key.rstrip("/") + "/"
-            wanted = {folder + path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*")) if path.is_file()}
+            wanted = {
+                folder + path.relative_to(source).as_posix(): path
+                for path in sorted(source.rglob("*"))
+                if path.is_file()
+            }
             for name, path in wanted.items():
                 bucket.blob(name).upload_from_filename(str(path), checksum="crc32c")
             # An earlier attempt of the same step may have left what this one did not make.

@@ -225,7 +225,9 @@ def _fields(value: Any, kind: str, where: str, checked: Checked) -> None:
                     of = executed[f"{name}[][]" if nested else f"{name}[]"]
                     _fields(one, of, f"{place}[{label or (f'{index}.{at}' if nested else index)}]", checked)
         else:
-            checked.refused.append(f"{place} is not executed by the embedded engine; docs/reference/embedded-argo.md lists what is")
+            checked.refused.append(
+                f"{place} is not executed by the embedded engine; docs/reference/embedded-argo.md lists what is"
+            )
 
 
 def templates_of(definition: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -278,7 +280,10 @@ def _template(template: Mapping[str, Any], kind: str, place: str) -> Iterator[st
                 if not CONDITION.fullmatch(resource.get(name, "")):
                     yield f"{place}: {name} must be of the form: status.applicationState.state == STATE (or in (A, B))"
         elif action == "delete":
-            if not resource.get("flags") or resource["flags"][0].split(".")[0] not in ("sparkapplication", "sparkapplications"):
+            if not resource.get("flags") or resource["flags"][0].split(".")[0] not in (
+                "sparkapplication",
+                "sparkapplications",
+            ):
                 yield f"{place}: delete is executed for flags [sparkapplication, --selector, ...] only"
         else:
             yield f"{place}: action {action} is not executed by the embedded engine; create and delete are"
@@ -341,7 +346,9 @@ def depends(task: Mapping[str, Any]) -> expressions.Expression:
     text = task["depends"]
     # In expr a dash is minus; in `depends` it is part of a name.
     expression = expressions.parse(re.sub(r"(?<=\w)-(?=\w)", "__dash__", text))
-    return expressions.Expression(text, frozenset(n.replace("__dash__", "-") for n in expression.names), expression.evaluate)
+    return expressions.Expression(
+        text, frozenset(n.replace("__dash__", "-") for n in expression.names), expression.evaluate
+    )
 
 
 def _cycle(graph: Mapping[str, set[str]]) -> list[str]:
@@ -377,7 +384,12 @@ def _tags(template: Mapping[str, Any], kind: str, place: str) -> Iterator[str]:
         return
     for name in sorted(names):
         other = _OTHER_TASK.fullmatch(name)
-        if name in known or _GLOBALS.fullmatch(name) or _LOCAL.fullmatch(name) or (other and other[1] == own and other[2] in others):
+        if (
+            name in known
+            or _GLOBALS.fullmatch(name)
+            or _LOCAL.fullmatch(name)
+            or (other and other[1] == own and other[2] in others)
+        ):
             continue
         yield f"{place}: nothing gives {{{{{name}}}}} a value"
     for parameter in outputs.get("parameters", ()):

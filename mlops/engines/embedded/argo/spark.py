@@ -16,7 +16,9 @@ from mlops.engines.embedded.scheduler import MHZ_A_CORE, Resources
 _WORKDIR = "/app"
 _PYTHON_OVERHEAD = 1.4
 """What the Spark Operator adds to the memory of a Python application's pods, by Spark's own default."""
-_LOG_LINE = re.compile(r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d (TRACE|DEBUG|INFO|WARN)\b|(Using|Setting|To adjust) .*(Spark|log)|WARNING: ")
+_LOG_LINE = re.compile(
+    r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d (TRACE|DEBUG|INFO|WARN)\b|(Using|Setting|To adjust) .*(Spark|log)|WARNING: "
+)
 _UNITS = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
 
 
@@ -50,7 +52,9 @@ def command(manifest: Mapping[str, Any], folder: Path) -> list[str]:
         raise EmbeddedError(f"mainApplicationFile {program!r} is not local://{_WORKDIR}/..., a file of the image")
     path = folder / program.removeprefix(f"local://{_WORKDIR}/")
     if not path.is_file():
-        raise EmbeddedError(f"mainApplicationFile {program}: there is no {path.relative_to(folder)} in images/{folder.name}")
+        raise EmbeddedError(
+            f"mainApplicationFile {program}: there is no {path.relative_to(folder)} in images/{folder.name}"
+        )
     return [*argv, str(path), *map(str, spec.get("arguments") or ())]
 
 
@@ -80,7 +84,9 @@ def restarts(manifest: Mapping[str, Any]) -> Restarts:
         case "OnFailure":
             return Restarts(int(policy.get("onFailureRetries", 0)), float(policy.get("onFailureRetryInterval", 5)))
         case other:
-            raise EmbeddedError(f"restartPolicy {other} is not executed by the embedded engine; Never and OnFailure are")
+            raise EmbeddedError(
+                f"restartPolicy {other} is not executed by the embedded engine; Never and OnFailure are"
+            )
 
 
 def mebibytes(text: str) -> float:
