@@ -11,12 +11,13 @@ export const tf = require('@tensorflow/tfjs-core');
 export const layers = require('@tensorflow/tfjs-layers');
 require('@tensorflow/tfjs-backend-wasm');
 
-/** Versions for the record of a training. */
+/** Versions for the record of a training. The parts of @tensorflow/tfjs all carry its version. */
 export const versions = {
   node: process.versions.node,
   '@tensorflow/tfjs': tf.version_core,
-  '@tensorflow/tfjs-backend-wasm': require('@tensorflow/tfjs-backend-wasm/package.json').version,
-  jsforce: require('jsforce/package.json').version,
+  ...Object.fromEntries(
+    ['@tensorflow/tfjs-core', '@tensorflow/tfjs-layers', '@tensorflow/tfjs-backend-wasm', 'jsforce'].map((name) => [name, require(`${name}/package.json`).version]),
+  ),
 };
 
 /** Resolves once the backend can compute. In Node it runs on one thread, so sums have one order. */
