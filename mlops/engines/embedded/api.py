@@ -25,7 +25,7 @@ def _loopback(host: str) -> bool:
     name = (
         host.rpartition(":")[0] if host.count(":") == 1 or (host.startswith("[") and not host.endswith("]")) else host
     )
-    name = name.strip("[]")
+    name = name.strip("[]").lower()
     if name == "localhost":
         return True
     try:

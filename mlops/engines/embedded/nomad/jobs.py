@@ -22,6 +22,7 @@ from mlops.engines.embedded.state import Document, Store
 
 _log = logging.getLogger(__name__)
 _TERMINAL = {"complete": "Complete", "failed": "Failed", "lost": "Lost"}
+_RETRY_SECONDS = 1.0
 _OPEN = {"pending": "Queued", "running": "Running"}
 
 
@@ -196,11 +197,24 @@ class Jobs:
         await allocation.run()
         if not all(each.terminal for each in run.allocations):
             return
+        while not self._written(run):  # noqa: ASYNC110 - no event tells of free space
+            # The disk is full. Until the outcome is safe, memory is what knows it.
+            await asyncio.sleep(_RETRY_SECONDS)
         self._runs.pop(run.body["ID"], None)
         for each in run.allocations:
             self._live.pop(each.id, None)
         if run.purge:
             self._purge(run.body["ID"])
+
+    def _written(self, run: _Run) -> bool:
+        try:
+            with self._store.together():
+                for allocation in run.allocations:
+                    self._put(run, allocation)
+                self._store.put("run", run.body["ID"], run.body, unfinished=False)
+        except StorageError:
+            return False
+        return True
 
     def _put(self, run: _Run, allocation: Allocation) -> Document:
         body = {
