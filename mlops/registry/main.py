@@ -178,12 +178,13 @@ def main() -> None:
         code = 1
     except OSError as error:
         code = _say(f"{error.filename or 'output'}: {error.strerror or error}", 1)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (people get one line, whatever it is)
         from .errors import RegistryError
 
-        if not isinstance(error, RegistryError):
-            raise
-        code = _say(str(error), error.exit_code)
+        if isinstance(error, RegistryError):
+            code = _say(str(error), error.exit_code)
+        else:
+            code = _say(f"this is a defect of the program: {error!r}", 1)
     sys.exit(code or 0)
 
 

@@ -144,6 +144,24 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
     assert [alias.version_id for alias in registry.aliases()] == [winner]
 
 
+def test_a_promotion_does_not_undo_one_made_while_it_checked(
+    program: Program, emulator: Emulator, registry: Registry, tmp_path: Path
+) -> None:
+    versions = [VERSION.replace("_v7_", f"_v{n}_") for n in (7, 8)]
+    for version in versions:
+        _store(registry, version, finished_training(tmp_path / version))
+        assert registry.verify(version).passed
+    with Proxy(emulator.address, lambda seen: "hold" if "verifications" in seen.target else "pass") as proxy:
+        process = program.start("promote", versions[0], "production", STORAGE_EMULATOR_HOST=proxy.address)
+        proxy.wait_held()
+        registry.promote(versions[1], "production")
+        proxy.release()
+        _, message = process.communicate()
+    assert process.returncode == 1
+    assert "moved by somebody else" in message
+    assert [alias.version_id for alias in registry.aliases()] == [versions[1]]
+
+
 def test_a_promotion_whose_answer_is_lost_has_won(
     program: Program, emulator: Emulator, registry: Registry, tmp_path: Path
 ) -> None:

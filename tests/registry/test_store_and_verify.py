@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_a_repeat_with_the_same_bytes_succeeds(
     task: Program, run_dir: Path, tmp_path: Path, emulator: Emulator, bucket: str
 ) -> None:
     shutil.copytree(run_dir, tmp_path / "copy" / VERSION)  # another time of training.json, the same bytes
-    (tmp_path / "copy" / VERSION / "training.json").touch()
+    os.utime(tmp_path / "copy" / VERSION / "training.json", (1e9, 1e9))
     assert task.run("store").returncode == 0
     manifest = (emulator.root / bucket / f"models/{MODEL}/{VERSION}/manifest.json").read_bytes()
     again = task.run("store", RUN_DIR=tmp_path / "copy" / VERSION)
