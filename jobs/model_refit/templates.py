@@ -126,7 +126,8 @@ def model_refit(context: Context) -> WorkflowTemplate:
                     Artifact(name="model", from_="{{tasks.trials.outputs.artifacts.model}}"),
                     Parameter(name="group", value=context.maven_group),
                     Parameter(name="artifact", value=given["model"]),
-                    # The packager puts the model's digest there: the same model has the same coordinates, others others.
+                    # The packager puts the model's digest there: the same model has the same coordinates, others
+                    # others.
                     Parameter(name="version", value=f"{given['model_version']}-{{digest}}"),
                     Parameter(name="digest", value=f"{{{{={digest}}}}}"),
                     Parameter(name="memoise", value=given["memoise"]),
@@ -517,6 +518,7 @@ def _package(context: Context) -> DAG:
 
 
 def _version_env(context: Context) -> list[Env]:
+    version_id = "{{workflow.parameters.model}}_v{{workflow.parameters.model_version}}_{{workflow.uid}}"
     return [
         Env(name="GCP_BUCKET_PATH", value=context.gcp_bucket_path),
         Env(name="MODEL", value="{{workflow.parameters.model}}"),
@@ -527,7 +529,7 @@ def _version_env(context: Context) -> list[Env]:
         Env(name="LANE", value="argo"),
         Env(name="ENGINE_RUN", value="{{workflow.name}}"),
         Env(name="ALLOC_ID", value=UID),
-        Env(name="RUN_DIR", value="/outputs/run"),
+        Env(name="RUN_DIR", value=f"/outputs/{version_id}"),
     ]
 
 
@@ -561,7 +563,7 @@ def _store(context: Context) -> Container:
         ],
         env=[
             *_version_env(context),
-            Env(name="IMAGES", value=",".join(context.images[name] for name in IMAGES)),
+            Env(name="IMAGE", value=" ".join(context.images[name] for name in IMAGES)),
         ],
         deadline=1800,
     )  # fmt: skip

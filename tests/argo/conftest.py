@@ -24,6 +24,7 @@ from mlops.engines.embedded.tasks import Processes
 
 BUCKET = "artifacts"
 IMAGE = "test.local/small:1"
+CAPACITY = Resources(2000, 4096)
 
 
 @dataclass
@@ -35,7 +36,9 @@ class Engine:
     store: Store
     endpoint: str
 
-    async def run(self, text: str, name: str = "run", arguments: dict[str, Any] | None = None, **parameters: str) -> dict[str, Any]:
+    async def run(
+        self, text: str, name: str = "run", arguments: dict[str, Any] | None = None, **parameters: str
+    ) -> dict[str, Any]:
         """Register the templates of a YAML text, run the last of them, and give the workflow."""
         template = ""
         for definition in yaml.safe_load_all(text):
@@ -48,7 +51,9 @@ class Engine:
 
     def bucket(self) -> Any:
         """The artifact bucket."""
-        client = storage.Client("test", credentials=AnonymousCredentials(), client_options={"api_endpoint": self.endpoint})
+        client = storage.Client(
+            "test", credentials=AnonymousCredentials(), client_options={"api_endpoint": self.endpoint}
+        )
         return client.bucket(BUCKET)
 
     def said(self, workflow: dict[str, Any], display: str) -> str:
@@ -70,19 +75,26 @@ def phases(workflow: dict[str, Any]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def engine(folder: Path, capacity: Resources = Resources(2000, 4096)) -> AsyncIterator[Engine]:
+async def engine(folder: Path, capacity: Resources = CAPACITY) -> AsyncIterator[Engine]:
     """An engine that lives as long as the block."""
     checkout, state = folder / "checkout", folder / "state"
     small = checkout / "images" / "small"
     small.mkdir(parents=True, exist_ok=True)
     state.mkdir(exist_ok=True)
-    (small / "Dockerfile").write_text('FROM scratch\nWORKDIR /app\nENV FROM_IMAGE=yes\nENTRYPOINT ["sh", "-c"]\nCMD ["echo cmd"]\n')
+    (small / "Dockerfile").write_text(
+        'FROM scratch\nWORKDIR /app\nENV FROM_IMAGE=yes\nENTRYPOINT ["sh", "-c"]\nCMD ["echo cmd"]\n'
+    )
     processes = Processes()
     bucket = Bucket(processes, state)
     store = Store(state / "state.db")
     await bucket.start()
     machine = Machine(
-        state, checkout, processes, Scheduler(capacity), Images(checkout, lambda *_: "1"), {"STORAGE_EMULATOR_HOST": bucket.address}
+        state,
+        checkout,
+        processes,
+        Scheduler(capacity),
+        Images(checkout, lambda *_: "1"),
+        {"STORAGE_EMULATOR_HOST": bucket.address},
     )
     workflows = Workflows(machine, store)
     workflows.artifacts_in(BUCKET)

@@ -1,4 +1,4 @@
-"""What the embedded engine makes of WorkflowTemplates, with real processes and a real bucket: Argo's rules, one by one."""
+"""Argo's rules, one by one, as the embedded engine runs WorkflowTemplates: real processes and a real bucket."""
 
 import asyncio
 import json
@@ -20,7 +20,9 @@ def dag(name: str, *tasks: dict[str, Any], **more: Any) -> dict[str, Any]:
 def task(name: str, uses: str | None = None, after: list[str] | None = None, **more: Any) -> dict[str, Any]:
     waits = {"dependencies": after} if after else {}
     parameters = more.pop("parameters", None)
-    arguments = {"arguments": {"parameters": [{"name": k, "value": v} for k, v in parameters.items()]}} if parameters else {}
+    arguments = (
+        {"arguments": {"parameters": [{"name": k, "value": v} for k, v in parameters.items()]}} if parameters else {}
+    )
     return {"name": name, "template": uses or name, **waits, **arguments, **more}
 
 
@@ -36,8 +38,8 @@ OUT = {"volumes": [{"name": "out", "emptyDir": {}}]}
 MOUNT = {"volumeMounts": [{"name": "out", "mountPath": "/out"}]}
 
 
-def test_values_go_from_task_to_task_and_stay_data(on_engine) -> None:  # noqa: ANN001
-    hostile = "it's \"x\" $(touch /tmp/x); {{workflow.uid}}\\n"
+def test_values_go_from_task_to_task_and_stay_data(on_engine) -> None:
+    hostile = 'it\'s "x" $(touch /tmp/x); {{workflow.uid}}\\n'
 
     async def work(here: Engine) -> dict[str, Any]:
         text = template(
@@ -48,12 +50,27 @@ def test_values_go_from_task_to_task_and_stay_data(on_engine) -> None:  # noqa: 
                 task("show", after=["make"], parameters={"got": "{{tasks.make.outputs.parameters.made}}"}),
             ),
             sh(
-                "make", 'printf "%s" "$WORD" > "$WHERE"', inputs=takes("word"), outputs=gives("made", "/out/made"), **OUT,
-                container={"env": [{"name": "WORD", "value": "{{inputs.parameters.word}}"}, {"name": "WHERE", "value": "/out/made"}], **MOUNT},
+                "make",
+                'printf "%s" "$WORD" > "$WHERE"',
+                inputs=takes("word"),
+                outputs=gives("made", "/out/made"),
+                **OUT,
+                container={
+                    "env": [
+                        {"name": "WORD", "value": "{{inputs.parameters.word}}"},
+                        {"name": "WHERE", "value": "/out/made"},
+                    ],
+                    **MOUNT,
+                },
             ),
-            sh("show", 'printf "%s" "$1"', inputs=takes("got"), container={"args": ['printf "%s" "$1"', "-", "{{inputs.parameters.got}}"]}),
+            sh(
+                "show",
+                'printf "%s" "$1"',
+                inputs=takes("got"),
+                container={"args": ['printf "%s" "$1"', "-", "{{inputs.parameters.got}}"]},
+            ),
             arguments={"parameters": [{"name": "word"}]},
-        )  # fmt: skip
+        )
         workflow = await here.run(text, word=hostile)
         assert workflow["status"]["phase"] == "Succeeded", workflow["status"]
         return {"said": here.said(workflow, "show"), "image": node_of(workflow, "make")}
@@ -62,7 +79,7 @@ def test_values_go_from_task_to_task_and_stay_data(on_engine) -> None:  # noqa: 
     assert on_engine(work)["said"] == hostile
 
 
-def test_artifacts_pass_through_the_bucket_as_files_and_folders(on_engine) -> None:  # noqa: ANN001
+def test_artifacts_pass_through_the_bucket_as_files_and_folders(on_engine) -> None:
     async def work(here: Engine) -> None:
         none = {"archive": {"none": {}}}
         text = template(
@@ -71,28 +88,49 @@ def test_artifacts_pass_through_the_bucket_as_files_and_folders(on_engine) -> No
                 "main",
                 task("make"),
                 task(
-                    "read", after=["make"],
-                    arguments={"artifacts": [{"name": "tree", "from": "{{tasks.make.outputs.artifacts.tree}}"}, {"name": "word", "raw": {"data": "raw"}}]},
+                    "read",
+                    after=["make"],
+                    arguments={
+                        "artifacts": [
+                            {"name": "tree", "from": "{{tasks.make.outputs.artifacts.tree}}"},
+                            {"name": "word", "raw": {"data": "raw"}},
+                        ]
+                    },
                 ),
             ),
             sh(
-                "make", 'mkdir -p "$0/deep" && echo one > "$0/a" && echo two > "$0/deep/b" && echo f > "$1"',
-                container={"args": ['mkdir -p "$0/deep" && echo one > "$0/a" && echo two > "$0/deep/b" && echo f > "$1"', "/out/tree", "/out/file"], **MOUNT}, **OUT,
-                outputs={"artifacts": [
-                    {"name": "tree", "path": "/out/tree", "gcs": {"key": "runs/{{workflow.uid}}/tree/"}, **none},
-                    {"name": "file", "path": "/out/file", "gcs": {"key": "runs/{{workflow.uid}}/file"}, **none},
-                ]},
+                "make",
+                'mkdir -p "$0/deep" && echo one > "$0/a" && echo two > "$0/deep/b" && echo f > "$1"',
+                container={
+                    "args": [
+                        'mkdir -p "$0/deep" && echo one > "$0/a" && echo two > "$0/deep/b" && echo f > "$1"',
+                        "/out/tree",
+                        "/out/file",
+                    ],
+                    **MOUNT,
+                },
+                **OUT,
+                outputs={
+                    "artifacts": [
+                        {"name": "tree", "path": "/out/tree", "gcs": {"key": "runs/{{workflow.uid}}/tree/"}, **none},
+                        {"name": "file", "path": "/out/file", "gcs": {"key": "runs/{{workflow.uid}}/file"}, **none},
+                    ]
+                },
             ),
             sh(
-                "read", "",
+                "read",
+                "",
                 container={"args": ['cat "$0/a" "$0/deep/b" "$1" "$2"', "/in/tree", "/in/word", "/in/again"]},
-                inputs={"artifacts": [
-                    {"name": "tree", "path": "/in/tree"}, {"name": "word", "path": "/in/word"},
-                    {"name": "again", "path": "/in/again", "gcs": {"key": "runs/{{workflow.uid}}/file"}},
-                    {"name": "none", "path": "/in/none", "gcs": {"key": "nowhere"}, "optional": True},
-                ]},
+                inputs={
+                    "artifacts": [
+                        {"name": "tree", "path": "/in/tree"},
+                        {"name": "word", "path": "/in/word"},
+                        {"name": "again", "path": "/in/again", "gcs": {"key": "runs/{{workflow.uid}}/file"}},
+                        {"name": "none", "path": "/in/none", "gcs": {"key": "nowhere"}, "optional": True},
+                    ]
+                },
             ),
-        )  # fmt: skip
+        )
         workflow = await here.run(text)
         assert workflow["status"]["phase"] == "Succeeded", workflow["status"]["message"]
         assert here.said(workflow, "read") == "one\ntwo\nrawf\n"
@@ -103,7 +141,7 @@ def test_artifacts_pass_through_the_bucket_as_files_and_folders(on_engine) -> No
     on_engine(work)
 
 
-def test_a_missing_artifact_or_output_is_an_error_that_names_it(on_engine) -> None:  # noqa: ANN001
+def test_a_missing_artifact_or_output_is_an_error_that_names_it(on_engine) -> None:
     async def work(here: Engine) -> None:
         lacks = {"artifacts": [{"name": "data", "path": "/in/data", "gcs": {"key": "never/was"}}]}
         workflow = await here.run(template("lacks", sh("main", "echo ran", inputs=lacks)), "lacks")
@@ -120,28 +158,52 @@ def test_a_missing_artifact_or_output_is_an_error_that_names_it(on_engine) -> No
     on_engine(work)
 
 
-def test_loops_fan_out_and_their_outputs_come_back_as_a_list(on_engine) -> None:  # noqa: ANN001
+def test_loops_fan_out_and_their_outputs_come_back_as_a_list(on_engine) -> None:
     async def work(here: Engine) -> None:
         square = sh(
-            "square", "", inputs=takes("n"), outputs=gives("squared", "/out/s"), **OUT,
+            "square",
+            "",
+            inputs=takes("n"),
+            outputs=gives("squared", "/out/s"),
+            **OUT,
             container={"args": ['echo $(($1 * $1)) > "$0"', "/out/s", "{{inputs.parameters.n}}"], **MOUNT},
-        )  # fmt: skip
+        )
         show = sh("show", "", inputs=takes("list"), container={"args": ['echo "$0"', "{{inputs.parameters.list}}"]})
         text = template(
             "loops",
             dag(
                 "main",
-                task("count", "square", withSequence={"start": "1", "count": "{{workflow.parameters.count}}"}, parameters={"n": "{{item}}"}),
+                task(
+                    "count",
+                    "square",
+                    withSequence={"start": "1", "count": "{{workflow.parameters.count}}"},
+                    parameters={"n": "{{item}}"},
+                ),
                 task("items", "square", withItems=[{"v": 5}, {"v": 6}], parameters={"n": "{{item.v}}"}),
-                task("again", "square", after=["count"], withParam="{{tasks.count.outputs.parameters.squared}}", parameters={"n": "{{item}}"}),
+                task(
+                    "again",
+                    "square",
+                    after=["count"],
+                    withParam="{{tasks.count.outputs.parameters.squared}}",
+                    parameters={"n": "{{item}}"},
+                ),
                 task("none", "square", withParam="[]", parameters={"n": "{{item}}"}),
-                task("show", after=["count", "items", "none"], parameters={"list": "{{tasks.count.outputs.parameters.squared}}"}),
-                task("last", "show", after=["again"], parameters={"list": "{{=jsonpath(tasks.again.outputs.parameters.squared, '$[2]')}}"}),
+                task(
+                    "show",
+                    after=["count", "items", "none"],
+                    parameters={"list": "{{tasks.count.outputs.parameters.squared}}"},
+                ),
+                task(
+                    "last",
+                    "show",
+                    after=["again"],
+                    parameters={"list": "{{=jsonpath(tasks.again.outputs.parameters.squared, '$[2]')}}"},
+                ),
             ),
             square,
             show,
             arguments={"parameters": [{"name": "count", "value": "3"}]},
-        )  # fmt: skip
+        )
         workflow = await here.run(text)
         assert workflow["status"]["phase"] == "Succeeded", workflow["status"]
         assert here.said(workflow, "show") == '["1","4","9"]\n'
@@ -153,7 +215,7 @@ def test_loops_fan_out_and_their_outputs_come_back_as_a_list(on_engine) -> None:
     on_engine(work)
 
 
-def test_independent_tasks_run_side_by_side_as_far_as_the_machine_allows(on_engine) -> None:  # noqa: ANN001
+def test_independent_tasks_run_side_by_side_as_far_as_the_machine_allows(on_engine) -> None:
     # Each waits for the other's file: they end only if they run at the same time.
     meet = 'touch "$0/$1"; while [ ! -e "$0/$2" ]; do sleep 0.02; done'
 
@@ -167,10 +229,16 @@ def test_independent_tasks_run_side_by_side_as_far_as_the_machine_allows(on_engi
                 task("b", "meet", parameters={"own": "b", "other": "a"}),
             ),
             sh(
-                "meet", "", inputs=takes("own", "other"), activeDeadlineSeconds=5,
-                container={"args": [meet, str(folder), "{{inputs.parameters.own}}", "{{inputs.parameters.other}}"], **requests},
+                "meet",
+                "",
+                inputs=takes("own", "other"),
+                activeDeadlineSeconds=5,
+                container={
+                    "args": [meet, str(folder), "{{inputs.parameters.own}}", "{{inputs.parameters.other}}"],
+                    **requests,
+                },
             ),
-        )  # fmt: skip
+        )
 
     async def work(here: Engine) -> None:
         fits, tight = here.machine.state / "fits", here.machine.state / "tight"
@@ -187,7 +255,7 @@ def test_independent_tasks_run_side_by_side_as_far_as_the_machine_allows(on_engi
     on_engine(work, capacity=Resources(2000, 4096))
 
 
-def test_when_skips_and_a_skipped_output_is_absent_unless_it_has_a_default(on_engine) -> None:  # noqa: ANN001
+def test_when_skips_and_a_skipped_output_is_absent_unless_it_has_a_default(on_engine) -> None:
     async def work(here: Engine) -> None:
         def text(producer: dict[str, Any], value: str, consumer: dict[str, Any]) -> str:
             return template(
@@ -197,10 +265,21 @@ def test_when_skips_and_a_skipped_output_is_absent_unless_it_has_a_default(on_en
                     task("maybe", when="'{{workflow.parameters.go}}' == 'yes'"),
                     task("use", after=["maybe"], parameters={"v": value}),
                 ),
-                sh("maybe", 'echo made > "$0"', outputs=producer, container={"args": ['echo made > "$0"', "/out/v"], **MOUNT}, **OUT),
-                sh("use", "", inputs={"parameters": [consumer]}, container={"args": ['echo "got $0"', "{{inputs.parameters.v}}"]}),
+                sh(
+                    "maybe",
+                    'echo made > "$0"',
+                    outputs=producer,
+                    container={"args": ['echo made > "$0"', "/out/v"], **MOUNT},
+                    **OUT,
+                ),
+                sh(
+                    "use",
+                    "",
+                    inputs={"parameters": [consumer]},
+                    container={"args": ['echo "got $0"', "{{inputs.parameters.v}}"]},
+                ),
                 arguments={"parameters": [{"name": "go", "value": "no"}]},
-            )  # fmt: skip
+            )
 
         plain, tag = {"name": "v"}, "{{tasks.maybe.outputs.parameters.v}}"
         cases = {
@@ -229,17 +308,33 @@ COUNTED = 'echo x >> "$0"; n=$(wc -l < "$0"); echo "said in attempt $n" >&2; [ "
     [
         ({"limit": "2"}, 1, 3, 3, "Succeeded", ""),
         ({"limit": "1"}, 1, 3, 2, "Failed", "No more retries left"),
-        ({"limit": "5", "expression": "asInt(lastRetry.exitCode) != 2"}, 2, 3, 1, "Failed", "expression evaluated to false"),
+        (
+            {"limit": "5", "expression": "asInt(lastRetry.exitCode) != 2"},
+            2,
+            3,
+            1,
+            "Failed",
+            "expression evaluated to false",
+        ),
         ({"limit": "5", "expression": "asInt(lastRetry.exitCode) != 2"}, 7, 3, 3, "Succeeded", ""),
         ({"limit": "5", "retryPolicy": "OnError"}, 1, 3, 1, "Failed", "retryPolicy OnError"),
-        ({"limit": "9", "backoff": {"duration": "1s", "factor": "10", "maxDuration": "3s"}}, 1, 9, 2, "Failed", "max duration"),
+        (
+            {"limit": "9", "backoff": {"duration": "1s", "factor": "10", "maxDuration": "3s"}},
+            1,
+            9,
+            2,
+            "Failed",
+            "max duration",
+        ),
     ],
 )
-def test_retries_by_kind_of_failure(on_engine, strategy, code, succeeds, attempts, phase, reason) -> None:  # noqa: ANN001
+def test_retries_by_kind_of_failure(on_engine, strategy, code, succeeds, attempts, phase, reason) -> None:
     async def work(here: Engine) -> None:
         count = here.machine.state / "count"
         script = COUNTED.format(succeeds=succeeds, code=code)
-        workflow = await here.run(template("again", sh("main", "", retryStrategy=strategy, container={"args": [script, str(count)]})))
+        workflow = await here.run(
+            template("again", sh("main", "", retryStrategy=strategy, container={"args": [script, str(count)]}))
+        )
         assert workflow["status"]["phase"] == phase
         assert len(count.read_text().splitlines()) == attempts
         assert reason in workflow["status"]["message"]
@@ -252,9 +347,11 @@ def test_retries_by_kind_of_failure(on_engine, strategy, code, succeeds, attempt
     on_engine(work)
 
 
-def test_the_exit_handler_runs_whatever_happened_and_knows_it(on_engine) -> None:  # noqa: ANN001
+def test_the_exit_handler_runs_whatever_happened_and_knows_it(on_engine) -> None:
     async def work(here: Engine) -> None:
-        bye = sh("bye", "", container={"args": ['echo "$0"; echo "$1"', "{{workflow.status}}", "{{workflow.failures}}"]})
+        bye = sh(
+            "bye", "", container={"args": ['echo "$0"; echo "$1"', "{{workflow.status}}", "{{workflow.failures}}"]}
+        )
         text = template("ends", sh("main", "echo no >&2; exit 3"), bye, onExit="bye")
         workflow = await here.run(text, "bad")
         assert workflow["status"]["phase"] == "Failed"
@@ -273,11 +370,13 @@ def test_the_exit_handler_runs_whatever_happened_and_knows_it(on_engine) -> None
     on_engine(work)
 
 
-def test_deadlines_and_stopping_end_processes_and_still_run_the_exit_handler(on_engine) -> None:  # noqa: ANN001
+def test_deadlines_and_stopping_end_processes_and_still_run_the_exit_handler(on_engine) -> None:
     async def work(here: Engine) -> None:
         def text(**spec: Any) -> str:
             bye = sh("bye", "", container={"args": ['echo "$0"', "{{workflow.status}}"]})
-            return template("slow", dag("main", task("slow")), sh("slow", "echo on; sleep 60"), bye, onExit="bye", **spec)
+            return template(
+                "slow", dag("main", task("slow")), sh("slow", "echo on; sleep 60"), bye, onExit="bye", **spec
+            )
 
         workflow = await here.run(text(activeDeadlineSeconds=1), "late")
         assert workflow["status"]["phase"] == "Failed"
@@ -288,7 +387,7 @@ def test_deadlines_and_stopping_end_processes_and_still_run_the_exit_handler(on_
         for name, terminate in (("stopped", False), ("terminated", True)):
             wanted = {"metadata": {"name": name}, "spec": {"workflowTemplateRef": {"name": "slow"}}}
             body = here.workflows.submit(wanted)
-            while phases(body).get("slow") != "Running":
+            while phases(body).get("slow") != "Running":  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
             here.workflows.stop(name, terminate=terminate)
             workflow = await here.workflows.wait(name)
@@ -302,24 +401,43 @@ def test_deadlines_and_stopping_end_processes_and_still_run_the_exit_handler(on_
     on_engine(work)
 
 
-def test_a_failed_task_omits_its_dependents_and_dag_phases_are_argos(on_engine) -> None:  # noqa: ANN001
+def test_a_failed_task_omits_its_dependents_and_dag_phases_are_argos(on_engine) -> None:
     async def work(here: Engine) -> None:
         ok, bad = sh("ok", "true"), sh("bad", "exit 1")
         cases: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str, dict[str, str | None]]] = {
             "omitted": (
-                [task("a", "bad"), task("b", "ok", ["a"]), task("c", "ok", ["b"])], {}, "Failed", {"a": "Failed", "b": "Omitted", "c": "Omitted"},
+                [task("a", "bad"), task("b", "ok", ["a"]), task("c", "ok", ["b"])],
+                {},
+                "Failed",
+                {"a": "Failed", "b": "Omitted", "c": "Omitted"},
             ),
             "handled": ([task("a", "bad"), task("b", "ok", depends="a.Failed")], {}, "Succeeded", {"b": "Succeeded"}),
             "either": (
-                [task("a-x", "bad"), task("b", "ok"), task("c", "ok", depends="(a-x.Succeeded || b) && !a-x.Errored")], {}, "Succeeded", {"c": "Succeeded"},
+                [task("a-x", "bad"), task("b", "ok"), task("c", "ok", depends="(a-x.Succeeded || b) && !a-x.Errored")],
+                {},
+                "Succeeded",
+                {"c": "Succeeded"},
             ),
-            "continues": ([task("a", "bad", continueOn={"failed": True}), task("b", "ok", ["a"])], {}, "Succeeded", {"b": "Succeeded"}),
+            "continues": (
+                [task("a", "bad", continueOn={"failed": True}), task("b", "ok", ["a"])],
+                {},
+                "Succeeded",
+                {"b": "Succeeded"},
+            ),
             "leaf-continues": ([task("a", "bad", continueOn={"failed": True})], {}, "Succeeded", {"a": "Failed"}),
             "no-fail-fast": (
-                [task("a", "bad"), task("s", "slow"), task("t", "ok", ["s"])], {"failFast": False}, "Failed", {"t": "Succeeded"},
+                [task("a", "bad"), task("s", "slow"), task("t", "ok", ["s"])],
+                {"failFast": False},
+                "Failed",
+                {"t": "Succeeded"},
             ),
-            "fail-fast": ([task("a", "bad"), task("s", "slow"), task("t", "ok", ["s"])], {}, "Failed", {"s": "Succeeded", "t": None}),
-        }  # fmt: skip
+            "fail-fast": (
+                [task("a", "bad"), task("s", "slow"), task("t", "ok", ["s"])],
+                {},
+                "Failed",
+                {"s": "Succeeded", "t": None},
+            ),
+        }
         for name, (tasks, more, phase, expected) in cases.items():
             text = template(name, dag("main", *tasks, dag=more), ok, bad, sh("slow", "sleep 0.3"))
             workflow = await here.run(text, name)
@@ -330,17 +448,26 @@ def test_a_failed_task_omits_its_dependents_and_dag_phases_are_argos(on_engine) 
     on_engine(work)
 
 
-def test_steps_run_group_after_group(on_engine) -> None:  # noqa: ANN001
+def test_steps_run_group_after_group(on_engine) -> None:
     async def work(here: Engine) -> None:
-        say = sh("say", "", inputs=takes("what"), container={"args": ['printf "%s" "$0"', "{{inputs.parameters.what}}"]})
+        say = sh(
+            "say", "", inputs=takes("what"), container={"args": ['printf "%s" "$0"', "{{inputs.parameters.what}}"]}
+        )
         steps = {
             "name": "main",
             "steps": [
                 [task("a", "say", parameters={"what": "1"}), task("b", "say", parameters={"what": "2"})],
-                [task("c", "say", parameters={"what": "{{steps.a.outputs.result}}{{steps.b.outputs.result}}"}, when="{{steps.a.outputs.result}} == 1")],
+                [
+                    task(
+                        "c",
+                        "say",
+                        parameters={"what": "{{steps.a.outputs.result}}{{steps.b.outputs.result}}"},
+                        when="{{steps.a.outputs.result}} == 1",
+                    )
+                ],
             ],
             "outputs": {"parameters": [{"name": "all", "valueFrom": {"expression": "steps.c.outputs.result + '!'"}}]},
-        }  # fmt: skip
+        }
         workflow = await here.run(template("groups", steps, say))
         assert workflow["status"]["phase"] == "Succeeded", workflow["status"]
         assert node_of(workflow, "run")["outputs"]["parameters"] == [{"name": "all", "value": "12!"}]
@@ -348,16 +475,28 @@ def test_steps_run_group_after_group(on_engine) -> None:  # noqa: ANN001
     on_engine(work)
 
 
-def test_template_references_resolve_in_the_referenced_template_as_it_was_at_submission(on_engine) -> None:  # noqa: ANN001
+def test_template_references_resolve_in_the_referenced_template_as_it_was_at_submission(on_engine) -> None:
     async def work(here: Engine) -> None:
         def library(word: str) -> str:
-            inner = sh("inner", "", container={"args": ['echo "$0" > "$1"', word, "/out/w"], **MOUNT}, outputs=gives("w", "/out/w"), **OUT)
-            outputs = {"parameters": [{"name": "w", "valueFrom": {"parameter": "{{tasks.inner.outputs.parameters.w}}"}}]}
+            inner = sh(
+                "inner",
+                "",
+                container={"args": ['echo "$0" > "$1"', word, "/out/w"], **MOUNT},
+                outputs=gives("w", "/out/w"),
+                **OUT,
+            )
+            outputs = {
+                "parameters": [{"name": "w", "valueFrom": {"parameter": "{{tasks.inner.outputs.parameters.w}}"}}]
+            }
             return template("library", dag("entry", task("inner"), outputs=outputs), inner)
 
         caller = template(
             "caller",
-            dag("main", task("wait"), {"name": "call", "templateRef": {"name": "library", "template": "entry"}, "dependencies": ["wait"]}),
+            dag(
+                "main",
+                task("wait"),
+                {"name": "call", "templateRef": {"name": "library", "template": "entry"}, "dependencies": ["wait"]},
+            ),
             sh("wait", "sleep 0.3"),
             # The same name as one in the library: each stays in its own scope.
             sh("inner", "exit 9"),
@@ -375,36 +514,67 @@ def test_template_references_resolve_in_the_referenced_template_as_it_was_at_sub
     on_engine(work)
 
 
-def test_memoised_results_are_found_again_by_key_and_name_their_source(on_engine) -> None:  # noqa: ANN001
+def test_memoised_results_are_found_again_by_key_and_name_their_source(on_engine) -> None:
     async def work(here: Engine) -> None:
         def text(max_age: str = "1h") -> str:
-            key = "{{=sprig.sha256sum(toJson([inputs.parameters.v, inputs.parameters.memoise == 'true' ? '' : workflow.uid]))}}"
+            salt = "inputs.parameters.memoise == 'true' ? '' : workflow.uid"
+            key = f"{{{{=sprig.sha256sum(toJson([inputs.parameters.v, {salt}]))}}}}"
             memoize = {"key": key, "maxAge": max_age, "cache": {"configMap": {"name": "c"}}}
             outputs = {
                 "parameters": [{"name": "run", "value": "{{workflow.uid}}"}],
-                "artifacts": [{"name": "file", "path": "/out/f", "gcs": {"key": "runs/{{workflow.uid}}/f"}, "archive": {"none": {}}}],
+                "artifacts": [
+                    {
+                        "name": "file",
+                        "path": "/out/f",
+                        "gcs": {"key": "runs/{{workflow.uid}}/f"},
+                        "archive": {"none": {}},
+                    }
+                ],
             }
             make = sh(
-                "make", "", inputs=takes("v", "memoise"), outputs=outputs, memoize=memoize, retryStrategy={"limit": "1"}, **OUT,
-                container={"args": ['echo x >> "$0"; echo "$1" > "$2"', str(here.machine.state / "count"), "{{inputs.parameters.v}}", "/out/f"], **MOUNT},
-            )  # fmt: skip
+                "make",
+                "",
+                inputs=takes("v", "memoise"),
+                outputs=outputs,
+                memoize=memoize,
+                retryStrategy={"limit": "1"},
+                **OUT,
+                container={
+                    "args": [
+                        'echo x >> "$0"; echo "$1" > "$2"',
+                        str(here.machine.state / "count"),
+                        "{{inputs.parameters.v}}",
+                        "/out/f",
+                    ],
+                    **MOUNT,
+                },
+            )
             show = sh(
-                "show", "", container={"args": ['cat "$0"; echo "$1"', "/in/f", "{{inputs.parameters.run}}"]},
+                "show",
+                "",
+                container={"args": ['cat "$0"; echo "$1"', "/in/f", "{{inputs.parameters.run}}"]},
                 inputs={"artifacts": [{"name": "file", "path": "/in/f"}], **takes("run")},
-            )  # fmt: skip
+            )
             call = task(
-                "show", after=["make"],
+                "show",
+                after=["make"],
                 arguments={
                     "artifacts": [{"name": "file", "from": "{{tasks.make.outputs.artifacts.file}}"}],
                     "parameters": [{"name": "run", "value": "{{tasks.make.outputs.parameters.run}}"}],
                 },
-            )  # fmt: skip
+            )
             given = {name: f"{{{{workflow.parameters.{name}}}}}" for name in ("v", "memoise")}
             parameters = [{"name": "v", "value": "1"}, {"name": "memoise", "value": "true"}]
-            return template("memo", dag("main", task("make", parameters=given), call), make, show, arguments={"parameters": parameters})
+            return template(
+                "memo",
+                dag("main", task("make", parameters=given), call),
+                make,
+                show,
+                arguments={"parameters": parameters},
+            )
 
         async def runs(definition: str, name: str, **given: str) -> tuple[dict[str, Any], int]:
-            workflow = await here.run(definition, name, **given)
+            workflow = await here.run(definition, name, None, **given)
             assert workflow["status"]["phase"] == "Succeeded", workflow["status"]
             return workflow, len((here.machine.state / "count").read_text().splitlines())
 
@@ -424,11 +594,13 @@ def test_memoised_results_are_found_again_by_key_and_name_their_source(on_engine
     on_engine(work)
 
 
-def test_a_failure_is_not_memoised_and_a_bad_key_is_an_error(on_engine) -> None:  # noqa: ANN001
+def test_a_failure_is_not_memoised_and_a_bad_key_is_an_error(on_engine) -> None:
     async def work(here: Engine) -> None:
         memoize = {"key": "k", "cache": {"configMap": {"name": "c"}}}
         script = COUNTED.format(succeeds=2, code=1)
-        text = template("memo", sh("main", "", memoize=memoize, container={"args": [script, str(here.machine.state / "count")]}))
+        text = template(
+            "memo", sh("main", "", memoize=memoize, container={"args": [script, str(here.machine.state / "count")]})
+        )
         assert (await here.run(text, "one"))["status"]["phase"] == "Failed"
         assert (await here.run(text, "two"))["status"]["phase"] == "Succeeded"
         text = template("memo", sh("main", "true", memoize={**memoize, "key": "gs://x"}))
@@ -437,10 +609,17 @@ def test_a_failure_is_not_memoised_and_a_bad_key_is_an_error(on_engine) -> None:
     on_engine(work)
 
 
-def test_parallelism_holds_pods_back(on_engine) -> None:  # noqa: ANN001
+def test_parallelism_holds_pods_back(on_engine) -> None:
     async def work(here: Engine) -> None:
         alone = 'mkdir "$0/lock" || exit 9; sleep 0.1; rmdir "$0/lock"'
-        one = sh("one", "", container={"args": [alone, str(here.machine.state)], "resources": {"requests": {"cpu": "10m", "memory": "1Mi"}}})
+        one = sh(
+            "one",
+            "",
+            container={
+                "args": [alone, str(here.machine.state)],
+                "resources": {"requests": {"cpu": "10m", "memory": "1Mi"}},
+            },
+        )
         loop = task("one", withItems=[1, 2, 3])
         for name, inner, outer in (("workflow", {}, {"parallelism": 1}), ("template", {"parallelism": 1}, {})):
             workflow = await here.run(template(name, dag("main", loop, **inner), one, **outer), name)
@@ -451,7 +630,7 @@ def test_parallelism_holds_pods_back(on_engine) -> None:  # noqa: ANN001
     on_engine(work)
 
 
-def test_commands_and_arguments_follow_kubernetes_and_the_dockerfile(on_engine) -> None:  # noqa: ANN001
+def test_commands_and_arguments_follow_kubernetes_and_the_dockerfile(on_engine) -> None:
     async def work(here: Engine) -> None:
         cases = {
             "cmd": ({}, "cmd\n"),
@@ -460,7 +639,9 @@ def test_commands_and_arguments_follow_kubernetes_and_the_dockerfile(on_engine) 
             "both": ({"command": ["printf"], "args": ["%s", "x"]}, "x"),
         }
         for name, (container, said) in cases.items():
-            workflow = await here.run(template(name, {"name": "main", "container": {"image": IMAGE, **container}}), name)
+            workflow = await here.run(
+                template(name, {"name": "main", "container": {"image": IMAGE, **container}}), name
+            )
             assert here.said(workflow, name) == said, name
         script = {"image": IMAGE, "command": ["python3"], "source": "print('{{workflow.name}}')"}
         workflow = await here.run(template("script", {"name": "main", "script": script}), "a-script")
@@ -471,7 +652,7 @@ def test_commands_and_arguments_follow_kubernetes_and_the_dockerfile(on_engine) 
     on_engine(work)
 
 
-def test_a_workflow_is_named_once_and_a_repeat_starts_nothing(on_engine) -> None:  # noqa: ANN001
+def test_a_workflow_is_named_once_and_a_repeat_starts_nothing(on_engine) -> None:
     async def work(here: Engine) -> None:
         text = template("once", sh("main", "true"), arguments={"parameters": [{"name": "p", "value": "1"}]})
         first = await here.run(text, "same", p="1")
@@ -494,11 +675,15 @@ def test_what_ran_when_the_engine_ended_is_lost_and_says_so(tmp_path: Path) -> N
     async def begin() -> None:
         async with engine(tmp_path) as here:
             here.workflows.register(json.loads(template("slow", sh("main", "sleep 60"))))
-            body = here.workflows.submit({"metadata": {"name": "run"}, "spec": {"workflowTemplateRef": {"name": "slow"}}})
-            while phases(body).get("run") != "Running":
+            body = here.workflows.submit(
+                {"metadata": {"name": "run"}, "spec": {"workflowTemplateRef": {"name": "slow"}}}
+            )
+            while phases(body).get("run") != "Running":  # noqa: ASYNC110 - it has no event to wait for
                 await asyncio.sleep(0.01)
             # As it is on disk when the engine is killed.
-            here.store.put("workflow", "killed", {**body, "metadata": {**body["metadata"], "name": "killed"}}, parent="slow")
+            here.store.put(
+                "workflow", "killed", {**body, "metadata": {**body["metadata"], "name": "killed"}}, parent="slow"
+            )
 
     async def later() -> None:
         async with engine(tmp_path) as here:
@@ -513,10 +698,17 @@ def test_what_ran_when_the_engine_ended_is_lost_and_says_so(tmp_path: Path) -> N
     asyncio.run(later())
 
 
-def test_what_means_nothing_here_is_said_once_a_run(on_engine) -> None:  # noqa: ANN001
+def test_what_means_nothing_here_is_said_once_a_run(on_engine) -> None:
     async def work(here: Engine) -> None:
         pools = {"tolerations": [{"key": "a"}], "serviceAccountName": "b"}
-        workflow = await here.run(template("pools", dag("main", task("one"), task("two", "one")), sh("one", "true", **pools), serviceAccountName="c"))
+        workflow = await here.run(
+            template(
+                "pools",
+                dag("main", task("one"), task("two", "one")),
+                sh("one", "true", **pools),
+                serviceAccountName="c",
+            )
+        )
         said = [each["message"] for each in workflow["status"]["conditions"] if each["type"] == "Ignored"]
         assert said == [
             "serviceAccountName: everything runs as the user who started the platform",
@@ -527,7 +719,7 @@ def test_what_means_nothing_here_is_said_once_a_run(on_engine) -> None:  # noqa:
     on_engine(work)
 
 
-def test_artifact_paths_of_the_bucket_cannot_leave_the_steps_folder(on_engine) -> None:  # noqa: ANN001
+def test_artifact_paths_of_the_bucket_cannot_leave_the_steps_folder(on_engine) -> None:
     async def work(here: Engine) -> None:
         def put() -> None:
             here.bucket().blob("tree/a").upload_from_string("fine")

@@ -5,13 +5,14 @@
     POST   /workflow-templates/NS                    {"template": {...}} ({"cronWorkflow": {...}}): register or replace
     GET    /workflow-templates/NS/NAME               DELETE forgets it
     GET    /workflows/NS                             {"items": [...]}; ?listOptions.labelSelector=a=b,c=d
-    POST   /workflows/NS                             {"workflow": {"metadata": {"name"}, "spec": {"workflowTemplateRef", "arguments"}}}
+    POST   /workflows/NS                             {"workflow": {"metadata": {"name", "labels"}, "spec": {...}}}
     GET    /workflows/NS/NAME                        DELETE forgets one that has ended
     PUT    /workflows/NS/NAME/stop                   and /terminate, without the exit handler
-    GET    /workflows/NS/NAME/log                    ?podName=NODE&logOptions.follow=true, lines {"result": {"content", "podName"}};
+    GET    /workflows/NS/NAME/log                    ?podName=NODE&logOptions.follow=true: {"result": {"content", ...}}
                                                      ours: ?plain=true&stream=stdout|stderr, the output as it is
 
-There is one namespace on one machine; whatever a path says is taken. Deliberately not: who may ask (`embedded.api.guard`).
+There is one namespace on one machine; whatever a path says is taken. Deliberately not: who may ask
+(`embedded.api.guard`).
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""The part of the expr language (expr-lang.org) that workflow definitions use: parsed once, evaluated against nested values.
+"""The part of the expr language (expr-lang.org) that workflow definitions use.
 
-Owns: syntax, operators, the functions that Argo adds (`asInt`, `jsonpath`, `toJson`, a few of Sprig's). Everything else is
-refused by name when the expression is parsed, so that a definition is found wrong when it is registered, not halfway through a run.
-Deliberately not: `{{...}}` tags (`tags`).
+Owns: syntax, operators, the functions that Argo adds (`asInt`, `jsonpath`, `toJson`, a few of Sprig's). Everything
+else is refused by name when the expression is parsed, so that a definition is found wrong when it is registered, not
+halfway through a run. Deliberately not: `{{...}}` tags (`tags`).
 """
 
 import hashlib
@@ -37,9 +37,29 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _BINARY: dict[str, int] = {
-    "??": 1, "||": 2, "or": 2, "&&": 3, "and": 3, "==": 4, "!=": 4, "<": 5, ">": 5, "<=": 5, ">=": 5, "in": 5, "not": 5,
-    "matches": 5, "contains": 5, "startsWith": 5, "endsWith": 5, "+": 7, "-": 7, "*": 8, "/": 8, "%": 8,
-}  # fmt: skip
+    "??": 1,
+    "||": 2,
+    "or": 2,
+    "&&": 3,
+    "and": 3,
+    "==": 4,
+    "!=": 4,
+    "<": 5,
+    ">": 5,
+    "<=": 5,
+    ">=": 5,
+    "in": 5,
+    "not": 5,
+    "matches": 5,
+    "contains": 5,
+    "startsWith": 5,
+    "endsWith": 5,
+    "+": 7,
+    "-": 7,
+    "*": 8,
+    "/": 8,
+    "%": 8,
+}
 _WORDS = {"true": True, "false": False, "nil": None}
 
 
@@ -286,7 +306,8 @@ class _Parser:
             elif self._peek() == ("op", "("):
                 if path not in FUNCTIONS:
                     raise self._wrong(
-                        f"function {path or '(...)'} is not understood by the embedded engine; it has {', '.join(FUNCTIONS)}"
+                        f"function {path or '(...)'} is not understood by the embedded engine; it has "
+                        + ", ".join(FUNCTIONS)
                     )
                 self._next()
                 node, path = _call(FUNCTIONS[path], self._list(")")), None

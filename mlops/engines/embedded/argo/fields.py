@@ -1,7 +1,8 @@
-"""What the embedded engine does with each field of a definition: executes it, ignores it for a stated reason, or refuses it by name.
+"""What the embedded engine does with each field of a definition: execute it, ignore it for a reason, or refuse it.
 
-Owns: the three lists, and `validate`. A field that stands in neither of the first two lists is refused; so is a value that
-the executed ones do not take (another kind of template, a tag that nothing fills). Deliberately not: running anything.
+Owns: the three lists, and `validate`. A field that stands in neither of the first two lists is refused; so is a value
+that the executed ones do not take (another kind of template, a tag that nothing fills). Deliberately not: running
+anything.
 """
 
 import re
@@ -26,29 +27,69 @@ EXECUTED: dict[str, dict[str, str]] = {
     "metadata": _METADATA,
     "cron": {"workflowSpec": "spec"},
     "spec": {
-        "entrypoint": X, "arguments": "arguments", "templates[]": "template", "onExit": X, "activeDeadlineSeconds": X, "parallelism": X,
-        "workflowMetadata": "labels", "workflowTemplateRef": "reference",
+        "entrypoint": X,
+        "arguments": "arguments",
+        "templates[]": "template",
+        "onExit": X,
+        "activeDeadlineSeconds": X,
+        "parallelism": X,
+        "workflowMetadata": "labels",
+        "workflowTemplateRef": "reference",
     },
     "reference": {"name": X},
     "labels": {"labels.*": X, "annotations.*": X},
     "arguments": {"parameters[]": "parameter", "artifacts[]": "artifact"},
     "parameter": {"name": X, "value": X, "default": X, "enum": X, "description": X, "valueFrom": "valueFrom"},
     "valueFrom": {"path": X, "default": X, "parameter": X, "expression": X, "jsonPath": X},
-    "artifact": {"name": X, "path": X, "gcs": "gcs", "from": X, "raw": "raw", "archive": "archive", "optional": X, "description": X},
+    "artifact": {
+        "name": X,
+        "path": X,
+        "gcs": "gcs",
+        "from": X,
+        "raw": "raw",
+        "archive": "archive",
+        "optional": X,
+        "description": X,
+    },
     "gcs": {"key": X, "bucket": X},
     "raw": {"data": X},
     "archive": {"none": X},
     "template": {
-        "name": X, "inputs": "arguments", "outputs": "outputs", "container": "container", "script": "script", "dag": "dag",
-        "steps[][]": "step", "resource": "resource", "retryStrategy": "retryStrategy", "memoize": "memoize",
-        "activeDeadlineSeconds": X, "parallelism": X, "failFast": X, "volumes[]": "volume",
+        "name": X,
+        "inputs": "arguments",
+        "outputs": "outputs",
+        "container": "container",
+        "script": "script",
+        "dag": "dag",
+        "steps[][]": "step",
+        "resource": "resource",
+        "retryStrategy": "retryStrategy",
+        "memoize": "memoize",
+        "activeDeadlineSeconds": X,
+        "parallelism": X,
+        "failFast": X,
+        "volumes[]": "volume",
     },
     "outputs": {"parameters[]": "parameter", "artifacts[]": "artifact"},
     "container": {
-        "name": X, "image": X, "command": X, "args": X, "env[]": "env", "workingDir": X, "resources": "resources", "volumeMounts[]": "mount",
+        "name": X,
+        "image": X,
+        "command": X,
+        "args": X,
+        "env[]": "env",
+        "workingDir": X,
+        "resources": "resources",
+        "volumeMounts[]": "mount",
     },
     "script": {
-        "name": X, "image": X, "command": X, "source": X, "env[]": "env", "workingDir": X, "resources": "resources", "volumeMounts[]": "mount",
+        "name": X,
+        "image": X,
+        "command": X,
+        "source": X,
+        "env[]": "env",
+        "workingDir": X,
+        "resources": "resources",
+        "volumeMounts[]": "mount",
     },
     "env": {"name": X, "value": X},
     "resources": {"requests": "amounts"},
@@ -57,7 +98,13 @@ EXECUTED: dict[str, dict[str, str]] = {
     "volume": {"name": X, "emptyDir": X},
     "dag": {"tasks[]": "task", "failFast": X},
     "task": {
-        "name": X, "template": X, "templateRef": "templateRef", "arguments": "arguments", "dependencies": X, "depends": X, **_LOOP,
+        "name": X,
+        "template": X,
+        "templateRef": "templateRef",
+        "arguments": "arguments",
+        "dependencies": X,
+        "depends": X,
+        **_LOOP,
     },
     "step": {"name": X, "template": X, "templateRef": "templateRef", "arguments": "arguments", **_LOOP},
     "templateRef": {"name": X, "template": X},
@@ -70,30 +117,61 @@ EXECUTED: dict[str, dict[str, str]] = {
     "resource": {"action": X, "manifest": X, "flags": X, "successCondition": X, "failureCondition": X},
     "SparkApplication": {"apiVersion": X, "kind": X, "metadata": "metadata", "spec": "spark"},
     "spark": {
-        "type": X, "mode": X, "image": X, "mainApplicationFile": X, "mainClass": X, "arguments": X, "sparkConf.*": X, "hadoopConf.*": X,
-        "driver": "sparkPod", "executor": "sparkPod", "restartPolicy": "restartPolicy",
+        "type": X,
+        "mode": X,
+        "image": X,
+        "mainApplicationFile": X,
+        "mainClass": X,
+        "arguments": X,
+        "sparkConf.*": X,
+        "hadoopConf.*": X,
+        "driver": "sparkPod",
+        "executor": "sparkPod",
+        "restartPolicy": "restartPolicy",
     },
     "sparkPod": {"cores": X, "memory": X, "env[]": "env", "instances": X},
     "restartPolicy": {
-        "type": X, "onFailureRetries": X, "onFailureRetryInterval": X, "onSubmissionFailureRetries": X,
+        "type": X,
+        "onFailureRetries": X,
+        "onFailureRetryInterval": X,
+        "onSubmissionFailureRetries": X,
         "onSubmissionFailureRetryInterval": X,
     },
-}  # fmt: skip
-"""Fields that are executed, by kind of object: `x` of a value, another kind's name of an object, `[]` of a list, `.*` of any names."""
+}
+"""Fields that are executed, by kind of object: `executed` for a value, another kind's name for an object; `[]` marks a
+list, `.*` any names."""
 
 NO_MEANING: dict[str, dict[str, str]] = {
     "cron": {
         **dict.fromkeys(
             (
-                "schedules", "timezone", "concurrencyPolicy", "startingDeadlineSeconds", "successfulJobsHistoryLimit",
-                "failedJobsHistoryLimit", "suspend",
+                "schedules",
+                "timezone",
+                "concurrencyPolicy",
+                "startingDeadlineSeconds",
+                "successfulJobsHistoryLimit",
+                "failedJobsHistoryLimit",
+                "suspend",
             ),
             "schedules are not kept on one machine, which is not always on: run the pipeline by hand",
         ),
     },
     "spec": {
-        **dict.fromkeys(("serviceAccountName", "automountServiceAccountToken"), "everything runs as the user who started the platform"),
-        **dict.fromkeys(("securityContext", "podMetadata", "podGC", "imagePullSecrets", "podDisruptionBudget", "podPriorityClassName"), _PODS),
+        **dict.fromkeys(
+            ("serviceAccountName", "automountServiceAccountToken"),
+            "everything runs as the user who started the platform",
+        ),
+        **dict.fromkeys(
+            (
+                "securityContext",
+                "podMetadata",
+                "podGC",
+                "imagePullSecrets",
+                "podDisruptionBudget",
+                "podPriorityClassName",
+            ),
+            _PODS,
+        ),
         **dict.fromkeys(("nodeSelector", "tolerations", "affinity", "schedulerName"), "there is one machine"),
         "ttlStrategy": "finished workflows are kept until they are deleted",
         "archiveLogs": "logs are always kept, in the state folder",
@@ -103,7 +181,10 @@ NO_MEANING: dict[str, dict[str, str]] = {
         "priority": "workflows share the machine in order of arrival",
     },
     "template": {
-        **dict.fromkeys(("serviceAccountName", "automountServiceAccountToken"), "everything runs as the user who started the platform"),
+        **dict.fromkeys(
+            ("serviceAccountName", "automountServiceAccountToken"),
+            "everything runs as the user who started the platform",
+        ),
         **dict.fromkeys(("securityContext", "metadata", "executor", "priorityClassName"), _PODS),
         **dict.fromkeys(("nodeSelector", "tolerations", "affinity", "schedulerName"), "there is one machine"),
         "metrics": "nothing collects metrics on one machine",
@@ -125,13 +206,23 @@ NO_MEANING: dict[str, dict[str, str]] = {
     "sparkPod": {
         **dict.fromkeys(
             (
-                "coreRequest", "coreLimit", "memoryOverhead", "serviceAccount", "labels", "annotations", "securityContext",
-                "podSecurityContext", "tolerations", "affinity", "nodeSelector", "priorityClassName",
+                "coreRequest",
+                "coreLimit",
+                "memoryOverhead",
+                "serviceAccount",
+                "labels",
+                "annotations",
+                "securityContext",
+                "podSecurityContext",
+                "tolerations",
+                "affinity",
+                "nodeSelector",
+                "priorityClassName",
             ),
             "Spark runs in one process, local[*]: there are no driver and executor pods",
         ),
     },
-}  # fmt: skip
+}
 NO_MEANING["script"] = NO_MEANING["container"]
 """Fields that mean nothing on one machine, and why; each reason is said once a run."""
 
@@ -209,7 +300,7 @@ def _fields(value: Any, kind: str, where: str, checked: Checked) -> None:
     executed, ignored = EXECUTED.get(kind, {}), NO_MEANING.get(kind, {})
     for name, inner in value.items():
         place = f"{where}: {name}" if where.count(": ") == 0 else f"{where}.{name}"
-        if inner is None and name not in ("none",):
+        if inner is None and name != "none":
             continue
         if name in ignored:
             checked.ignored.setdefault(ignored[name], set()).add(name)
@@ -256,7 +347,8 @@ def _meaning(definition: Mapping[str, Any], where: str) -> Iterator[str]:
     for template in templates_of(definition):
         for call in calls(template):
             if "template" in call and call["template"] not in seen:
-                yield f"{where}: template {template['name']}: {call.get('name')}: there is no template {call['template']}"
+                place = f"{where}: template {template['name']}: {call.get('name')}"
+                yield f"{place}: there is no template {call['template']}"
 
 
 def calls(template: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -184,8 +184,15 @@ class Execution:
         raise EmbeddedError(f"there is no template {name} in {scope}")
 
     async def _template(
-        self, name: str, scope: str, template_name: str | None, given: Values, boundary: _Boundary | None, display: str = "", parent: str | None = None
-    ) -> Node:  # fmt: skip
+        self,
+        name: str,
+        scope: str,
+        template_name: str | None,
+        given: Values,
+        boundary: _Boundary | None,
+        display: str = "",
+        parent: str | None = None,
+    ) -> Node:
         """Run a template as a node; its failure is the node's phase, not an exception."""
         workflow = self._workflow
         node: Node | None = None
@@ -526,9 +533,15 @@ class Execution:
         return value
 
     def _skipped(
-        self, boundary: _Boundary, display: str, phase: str, reason: str, name: str | None = None, parent: str | None = None,
+        self,
+        boundary: _Boundary,
+        display: str,
+        phase: str,
+        reason: str,
+        name: str | None = None,
+        parent: str | None = None,
         template: Mapping[str, Any] | None = None,
-    ) -> Node:  # fmt: skip
+    ) -> Node:
         call = template or {}
         full = name or f"{boundary.node['name']}.{display}"
         node = self._workflow.add(full, "Skipped", call.get("template") or "", boundary.node["id"], parent)

@@ -1,7 +1,8 @@
-"""One step as a process: a container, a script, or a SparkApplication, from its inputs' arrival to its outputs' departure.
+"""One step as a process: a container, a script, or a SparkApplication, from its inputs to its outputs.
 
-Owns: what of a pod a process on this machine is given: command, environment, folders in the place of mounted paths, its
-inputs and outputs, its deadline. Deliberately not: the order of steps (`run`), the process itself (`tasks`), images (`images`).
+Owns: what of a pod a process on this machine is given: command, environment, folders in the place of mounted paths,
+its inputs and outputs, its deadline. Deliberately not: the order of steps (`run`), the process itself (`tasks`),
+images (`images`).
 """
 
 import asyncio

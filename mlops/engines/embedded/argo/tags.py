@@ -1,7 +1,7 @@
 """`{{name}}` and `{{=expression}}` in the texts of a definition.
 
-Owns: finding and replacing tags, in any depth of a definition, one text at a time, so that no value can change the definition's
-shape. Deliberately not: which names there are (`run`).
+Owns: finding and replacing tags, in any depth of a definition, one text at a time, so that no value can change the
+definition's shape. Deliberately not: which names there are (`run`).
 """
 
 import re

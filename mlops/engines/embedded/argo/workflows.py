@@ -1,6 +1,7 @@
 """The Argo part of the embedded engine: registered definitions, submitted workflows, and what is asked of them.
 
-Owns: what is registered, which workflow runs, what is remembered of it across restarts, and that a name is used once. Deliberately
+Owns: what is registered, which workflow runs, what is remembered of it across restarts, and that a name is used once.
+Deliberately
 not: how a workflow is run (`run`), and HTTP (`api`).
 """
 
@@ -58,7 +59,8 @@ class Workflows:
         """Register or replace a WorkflowTemplate or CronWorkflow.
 
         Raises:
-          EmbeddedError: It uses what is not executed here; the message names the first such thing, and how many there are.
+          EmbeddedError: It uses what is not executed here; the message names the first such thing, and how many there
+              are.
         """
         refused = fields.validate(definition)
         if refused:
@@ -95,10 +97,10 @@ class Workflows:
         self._store.delete(kind, name)
 
     def submit(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Start a workflow: metadata.name (or generateName), labels, and a spec of workflowTemplateRef, arguments, entrypoint.
+        """Start a workflow of a name (or generateName), labels, workflowTemplateRef, arguments and entrypoint.
 
-        A workflow that exists already with the same reference and arguments is given back as it is, so that a repeated request
-        starts nothing twice.
+        A workflow that exists already with the same reference and arguments is given back as it is, so that a repeated
+        request starts nothing twice.
 
         Raises:
           ExistsError: The name is another workflow's.
@@ -107,8 +109,8 @@ class Workflows:
         metadata, spec = dict(wanted.get("metadata") or {}), dict(wanted.get("spec") or {})
         if unknown := set(spec) - {"workflowTemplateRef", "arguments", "entrypoint"}:
             raise EmbeddedError(
-                f"spec.{min(unknown)}: a workflow may set workflowTemplateRef, arguments and entrypoint, as under Argo's "
-                "strict template referencing"
+                f"spec.{min(unknown)}: a workflow may set workflowTemplateRef, arguments and entrypoint, as under "
+                "Argo's strict template referencing"
             )
         template = (spec.get("workflowTemplateRef") or {}).get("name")
         if not template:
@@ -255,7 +257,7 @@ class Workflows:
         return ", ".join(one["metadata"]["name"] for one in self._store.all(kind)) or "none"
 
     def _specs(self, definition: Definition) -> dict[str, Any]:
-        """The specs of a template and of all it refers to, as they are now: a later registration does not change a run."""
+        """The specs of a template and of all it refers to, as they are now, whatever is registered later."""
         found: dict[str, Any] = {}
         left = [definition]
         while left:
@@ -270,8 +272,8 @@ class Workflows:
                     where = self.definition("WorkflowTemplate", reference["name"])
                     if not any(each["name"] == reference["template"] for each in fields.templates_of(where)):
                         raise EmbeddedError(
-                            f"{one['metadata']['name']}: template {template['name']}: {call.get('name')}: WorkflowTemplate "
-                            f"{reference['name']} has no template {reference['template']}"
+                            f"{one['metadata']['name']}: template {template['name']}: {call.get('name')}: "
+                            f"WorkflowTemplate {reference['name']} has no template {reference['template']}"
                         )
         return found
 
