@@ -45,7 +45,7 @@ class NomadJobs(pulumi.ComponentResource):
         unknown = set(settings.jobs) - set(known)
         if unknown:
             raise SettingsError(
-                f"{PROJECT}:jobs.{min(unknown)}: there is no such job under jobs/, so it would do nothing; "
+                f"{PROJECT}:jobs.{min(unknown)}: there is no such Nomad job under jobs/, so it would do nothing; "
                 f"remove it, or use one of: {', '.join(known)}"
             )
         jobs = [_job(file, root, settings) for file in files]

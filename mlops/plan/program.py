@@ -90,7 +90,7 @@ class _Monitor(mocks.MockMonitor):
         secret = {*request.additionalSecretOutputs, *_SECRET_OUTPUTS.get(request.type, ())}
         state = {name: _secret(value) if name in secret else value for name, value in state.items()}
 
-        outputs = {name: _plain(value) for name, value in state.items()}
+        outputs = _plain(state)
         if self._preview and request.custom:
             computed = set(_output_types(request.type)) - set(outputs)
             outputs |= {name: _SECRET if name in secret else _UNKNOWN for name in sorted(computed)}
@@ -99,7 +99,7 @@ class _Monitor(mocks.MockMonitor):
             "name": request.name,
             "urn": urn,
             "custom": request.custom,
-            "inputs": {name: _plain(value) for name, value in inputs.items()},
+            "inputs": _plain(inputs),
             "outputs": outputs,
             "parent": None if _is_stack(request.parent) else request.parent,
             "provider": "::".join(request.provider.split("::")[:-1]) or None,
@@ -125,7 +125,7 @@ class _Monitor(mocks.MockMonitor):
         )
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802  gRPC's name
-        outputs = {name: _plain(value) for name, value in json_format.MessageToDict(request.outputs).items()}
+        outputs = _plain(json_format.MessageToDict(request.outputs))
         if _is_stack(request.urn):
             self.stack_outputs = outputs
         else:
