@@ -75,8 +75,8 @@ def verify(
     run_dir: Annotated[
         Path | None, typer.Option(envvar="RUN_DIR", help="As a job's last task: remove what is left there.")
     ] = None,
-    engine_run: Annotated[str, typer.Option(envvar="ENGINE_RUN", help="For the record.")] = "",
-    alloc_id: Annotated[str, typer.Option(envvar="ALLOC_ID", help="For the record.")] = "",
+    engine_run: Annotated[str, typer.Option(envvar=["ENGINE_RUN", "NOMAD_JOB_ID"], help="For the record.")] = "",
+    alloc_id: Annotated[str, typer.Option(envvar=["ALLOC_ID", "NOMAD_ALLOC_ID"], help="For the record.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Load a version back, replay its examples, and record whether it reproduces them. Exit code 1: it does not."""
