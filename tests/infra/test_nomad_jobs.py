@@ -140,8 +140,8 @@ def test_a_wrong_variable_is_told(tree: Path, expected: str, given: dict[str, An
 def test_settings_of_no_job_are_told(tree: Path) -> None:
     edit(tree, gone={"count": 2})
     assert message(tree) == (
-        "hybrid-mlops:jobs.gone: there is no such Nomad job under jobs/, so it would do nothing; remove it, or use one of: "
-        "sales-close-prediction"
+        "hybrid-mlops:jobs.gone: there is no such Nomad job under jobs/, so it would do nothing; remove it, or use one "
+        "of: sales-close-prediction"
     )
 
 
