@@ -139,10 +139,10 @@ def main():
         packages = missing_packages()
         todo = [step for step in steps(python) if not step.done()]
         if packages:
+            todo.insert(0, system_step(packages))
             say(f"set-up: installing {', '.join(packages)}")
             if f"openjdk-{JDK_INSTEAD}-jdk-headless" in packages:
                 say(f"set-up: this release has no JDK {JDK}, which the project is made for; taking JDK {JDK_INSTEAD}")
-            todo.insert(0, system_step(packages))
         for number, step in enumerate(todo, 1):
             say(f"[{number}/{len(todo)}] {step.title}")
             started = time.monotonic()
@@ -262,13 +262,18 @@ def steps(python):
     requirements = ROOT / "requirements"
     venv = ROOT / ".venv"
     venv_python = str(venv / "bin" / "python")
-    where = [ROOT, python, sys.version_info[:2]]
+    where = [str(ROOT), str(python), sys.version_info[:2]]
+
+    made_for = venv / ".made-for"
 
     def make_venv(run):
         shutil.rmtree(venv, ignore_errors=True)
         run(str(python), "-m", "venv", str(venv))
+        made_for.write_text(str(where))
 
     def install(run):
+        if not made_for.exists() or made_for.read_text() != str(where):
+            make_venv(run)
         pip = [venv_python, "-m", "pip", "--disable-pip-version-check"]
         locks = [str(requirements / "platform.txt"), str(requirements / "uv.txt")]
         run(*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", locks[1])
@@ -277,7 +282,6 @@ def steps(python):
         run(UV, "pip", "install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT), **into)
 
     locks = [requirements / "platform.txt", requirements / "uv.txt", ROOT / "pyproject.toml"]
-    yield Step("Python environment", where, [Path(venv_python)], make_venv)
     yield Step("Python packages", [*where, *locks], [Path(UV), venv / "bin" / "mlops"], install, mend=make_venv)
     yield Step("Data set", [requirements / "data.txt", DATA_SHA256], [DATA], fetch_data)
     for lock in sorted(ROOT.glob("images/*/package-lock.json")):
@@ -321,7 +325,7 @@ def fetch_data(run):
 
 def node_step(image):
     """Give the step that installs an image's Node packages."""
-    inputs = [ROOT, image / "package-lock.json", image / "package.json"]
+    inputs = [str(ROOT), image / "package-lock.json", image / "package.json"]
 
     def install(run):
         # No package of ours needs an install script, so none gets to run.
@@ -336,7 +340,7 @@ def image_step(image, where):
 
     def install(run):
         into = uv_environment([str(ROOT / ".venv" / "bin" / "python"), "-m", "pip"])
-        run(UV, "venv", "--clear", "--python", str(where[1]), str(venv), **into)
+        run(UV, "venv", "--clear", "--python", where[1], str(venv), **into)
         lock = str(image / "requirements.txt")
         into["VIRTUAL_ENV"] = str(venv)
         run(UV, "pip", "sync", "--require-hashes", "--allow-empty-requirements", lock, **into)
