@@ -38,7 +38,7 @@ def _known_errors() -> tuple[type[Exception], ...]:
 
 
 def main() -> None:
-    """Run the command; exit code 0 only for success, 2 for bad input, 130 when interrupted."""
+    """Run the command; exit code 0 only for success, 2 for bad input, 1 for failures, 130 when interrupted."""
     try:
         app()
     except KeyboardInterrupt:
@@ -51,4 +51,4 @@ def main() -> None:
         if not isinstance(error, _known_errors()):
             raise
         typer.echo(f"mlops: {error}", err=True)
-        sys.exit(2)
+        sys.exit(getattr(error, "exit_code", 2))

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -118,11 +118,22 @@ def predict(
     json: Json = False,
 ) -> None:
     """Score a file: the same rows, in the same order, with a column `prediction` added."""
+    from mlops.registry import rows
+
     registry = Session(stack).registry
-    with _target(output) as target, _rows(file) as (rows, read):
-        predictions = registry.predict(version, rows)
+    read: deque[dict[str, Any]] = deque()
+
+    def reading() -> Iterator[dict[str, Any]]:
+        for row in rows.read(file):
+            read.append(row)
+            yield row
+
+    with _target(output) as target:
         write = _write_json if json else _write_csv
-        count = write(target, _joined(read, predictions))
+        scored = (read.popleft() | {"prediction": prediction} for prediction in registry.predict(version, reading()))
+        count = write(target, scored)
+        if count == 0:
+            raise RefusalError(f"{file} has no rows, so there is nothing to score; give it a header and rows")
     err.print(f"{count} row(s) scored by {version}.")
 
 
@@ -142,55 +153,6 @@ def _target(output: Path | None) -> Iterator[IO[str]]:
                 raise
     except OSError as error:
         raise RefusalError(f"{output} cannot be written ({os.strerror(error.errno or 0)}), so nothing was") from error
-
-
-@contextmanager
-def _rows(file: Path) -> Iterator[tuple[Iterator[dict[str, Any]], deque[dict[str, Any]]]]:
-    """The file's rows, and beside them a queue of those that were read and are not yet written."""
-    try:
-        handle = file.open(newline="", encoding="utf-8-sig")
-    except OSError as error:
-        raise RefusalError(f"{file} cannot be read ({os.strerror(error.errno or 0)}), so nothing was scored") from error
-    with handle:
-        read: deque[dict[str, Any]] = deque()
-
-        def reading() -> Iterator[dict[str, Any]]:
-            for row in _parse(file, handle):
-                read.append(row)
-                yield row
-
-        yield reading(), read
-
-
-def _parse(file: Path, handle: IO[str]) -> Iterator[dict[str, Any]]:
-    number_of_row = 0
-    try:
-        if file.suffix.lower() in {".json", ".jsonl", ".ndjson"}:
-            start = handle.read(1)
-            handle.seek(0)
-            rows: Iterable[Any] = (
-                jsonlib.load(handle) if start == "[" else map(jsonlib.loads, filter(str.strip, handle))
-            )
-        else:
-            rows = csv.DictReader(handle, strict=True)
-        for row in rows:
-            number_of_row += 1
-            if not isinstance(row, dict) or None in row or None in row.values():
-                raise RefusalError(
-                    f"{file}: row {number_of_row} has not the columns that the header names, so scoring stopped"
-                )
-            yield row
-    except (ValueError, csv.Error) as error:
-        raise RefusalError(
-            f"{file}: row {number_of_row + 1} is not to be read as {file.suffix or 'CSV'} ({error}), so scoring stopped"
-        ) from error
-    if number_of_row == 0:
-        raise RefusalError(f"{file} has no rows, so there is nothing to score")
-
-
-def _joined(read: deque[dict[str, Any]], predictions: Iterable[float]) -> Iterator[dict[str, Any]]:
-    for prediction in predictions:
-        yield read.popleft() | {"prediction": prediction}
 
 
 def _write_csv(target: IO[str], rows: Iterator[dict[str, Any]]) -> int:

@@ -82,7 +82,7 @@ def verify(
     """Load a version back, replay its examples, and record whether it reproduces them. Exit code 1: it does not."""
     from . import names
     from .errors import BadInputError, NoBucketError, NotFoundError
-    from .storing import remove_run_dir
+    from .storing import TRAINING, remove_run_dir
 
     if version:
         run_dir = None
@@ -96,9 +96,13 @@ def verify(
     except NotFoundError as error:
         if not (run_dir and version_id):
             raise
-        left = "" if remove_run_dir(run_dir, version_id) else f"; {run_dir} does not bear the version's id and is kept"
         if isinstance(error, NoBucketError):
             raise
+        if (run_dir / TRAINING).is_file():
+            # A bucket that was out of reach for longer than the store task's attempts must not cost the training.
+            print(f"{run_dir} holds a finished training and is kept: `mlops-registry store` stores it", file=sys.stderr)
+            raise typer.Exit(1) from None
+        left = "" if remove_run_dir(run_dir, version_id) else f"; {run_dir} does not bear the version's id and is kept"
         print(f"nothing was stored as {version}, so there is nothing to verify{left}")
         return
     if as_json:

@@ -1,0 +1,119 @@
+"""Real faults on real processes: nothing is lost, nothing is half-done, nothing is trained twice under two names."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import Mlops
+
+RUN = ("run", "sales-close-prediction", "-p", "model_version=1", "-p", "min_auc=0.3")
+
+
+def _until(what: Callable[[], Any], seconds: float = 60) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := what():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("did not happen in time")
+
+
+def _processes(state: Path, *words: str) -> list[int]:
+    """Processes that belong to a platform's state folder and whose command line has all the words."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            command = (folder / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            environment = (folder / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if str(state) in environment + command and all(word in command for word in words):
+            found.append(int(folder.name))
+    return found
+
+
+def _detached(mlops: Mlops, *more: str) -> str:
+    return mlops.json(*RUN, *more, "--detach")["runs"][0]
+
+
+def _finished(mlops: Mlops, run: str) -> dict:
+    return _until(lambda: (r := mlops.json("runs", "show", run))["status"] not in ("pending", "running") and r, 120)
+
+
+def test_a_killed_training_starts_again_under_the_same_version_id(own_platform: Mlops) -> None:
+    run = _detached(own_platform, "-p", "epochs=400")
+    os.kill(_until(lambda: _processes(own_platform.state, "main.js", "train"))[0], signal.SIGKILL)
+    done = _finished(own_platform, run)
+    assert done["status"] == "complete"
+    train = done["executions"][0]["steps"][0]
+    assert train["restarts"] == 1
+    versions = own_platform.json("models", "list")
+    assert [v["version_id"] for v in versions] == [done["executions"][0]["version_id"]]
+    assert versions[0]["verified"] == "passed"
+
+
+def test_a_killed_store_goes_on_and_shows_nothing_before(own_platform: Mlops) -> None:
+    run = _detached(own_platform, "-p", "epochs=1")
+    # Stopped where it stands, so that the listing is looked at while it is between two uploads, then killed.
+    store = _until(lambda: _processes(own_platform.state, "mlops-registry", "store"))[0]
+    os.kill(store, signal.SIGSTOP)
+    assert own_platform.json("models", "list") == []
+    os.kill(store, signal.SIGKILL)
+    done = _finished(own_platform, run)
+    assert done["status"] == "complete"
+    assert done["executions"][0]["steps"][1]["restarts"] == 1
+    assert [v["verified"] for v in own_platform.json("models", "list")] == ["passed"]
+
+
+def test_killing_the_command_harms_nothing(own_platform: Mlops) -> None:
+    watching = subprocess.Popen(
+        own_platform.argv(*RUN, "-p", "epochs=100"),
+        env=own_platform.env(),
+        cwd=own_platform.checkout,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _until(lambda: _processes(own_platform.state, "main.js", "train"))
+    watching.kill()
+    watching.wait()
+    run = own_platform.json("runs", "list")[0]["id"]
+    assert _finished(own_platform, run)["status"] == "complete"
+
+
+def test_killing_the_supervisor_ends_its_children_and_the_run_is_lost(own_platform: Mlops) -> None:
+    run = _detached(own_platform, "-p", "epochs=1000")
+    _until(lambda: _processes(own_platform.state, "main.js", "train"))
+    os.kill(own_platform.json("up")["platform"]["pid"], signal.SIGKILL)
+    _until(lambda: not _processes(own_platform.state), 15)
+
+    assert own_platform("up").returncode == 0
+    assert own_platform.json("runs", "show", run)["status"] == "lost"
+    assert own_platform.json("models", "list") == []
+    again = own_platform.json(*RUN, "-p", "epochs=1")
+    assert [v["verified"] for v in again["versions"]] == ["passed"]
+
+
+def test_a_bucket_that_dies_is_waited_for(own_platform: Mlops) -> None:
+    run = _detached(own_platform, "-p", "epochs=1")
+    store = _until(lambda: _processes(own_platform.state, "mlops-registry", "store"))[0]
+    os.kill(store, signal.SIGSTOP)
+    os.kill(_processes(own_platform.state, "fake-gcs-server")[0], signal.SIGKILL)
+    os.kill(store, signal.SIGCONT)
+    done = _finished(own_platform, run)
+    assert done["status"] == "complete", done
+    assert [v["verified"] for v in own_platform.json("models", "list")] == ["passed"]
+
+
+def test_a_stopped_run_stores_nothing(own_platform: Mlops) -> None:
+    run = _detached(own_platform, "-p", "epochs=1000")
+    _until(lambda: _processes(own_platform.state, "main.js", "train"))
+    assert own_platform("runs", "stop", run).returncode == 0
+    assert _finished(own_platform, run)["status"] == "stopped"
+    assert own_platform.json("models", "list") == []
+    assert list((own_platform.state / "volumes" / "models").iterdir()) == []
