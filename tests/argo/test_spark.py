@@ -1,0 +1,146 @@
+"""SparkApplications on one machine: a real `spark-submit`, its restarts, and what is said when its driver dies."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.engines.embedded.argo import spark
+from mlops.engines.embedded.errors import EmbeddedError
+from tests.argo.conftest import Engine, node_of, template
+
+SPARK = Path(__file__).parents[2] / "images" / "spark-features"
+PROGRAMS = {
+    "count.py": """
+import sys
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+print(spark.sparkContext.master, spark.conf.get("spark.sql.session.timeZone"), spark.range(10).count(), sys.argv[1:])
+spark.stop()
+""",
+    "dies.py": """
+import pathlib, sys
+count = pathlib.Path(sys.argv[1])
+attempts = len(count.read_text()) if count.exists() else 0
+count.write_text("x" * (attempts + 1))
+if attempts < int(sys.argv[2]):
+    raise ValueError(f"no column named Purchase, in attempt {attempts + 1}")
+""",
+}
+
+
+def application(program: str, *arguments: str, **spec: Any) -> dict[str, Any]:
+    """A template that creates a SparkApplication."""
+    manifest = {
+        "apiVersion": "sparkoperator.k8s.io/v1beta2",
+        "kind": "SparkApplication",
+        "metadata": {"generateName": "app-", "labels": {"kind": "test"}},
+        "spec": {
+            "type": "Python",
+            "mode": "cluster",
+            "sparkVersion": "4.0.5",
+            "image": "test.local/spark:1",
+            "mainApplicationFile": f"local:///app/src/{program}",
+            "arguments": list(arguments),
+            "sparkConf": {"spark.sql.session.timeZone": "Asia/Tokyo", "spark.ui.enabled": "false"},
+            "driver": {"cores": 1, "memory": "512m", "serviceAccount": "spark"},
+            "executor": {"cores": 1, "memory": "600m"},
+            "dynamicAllocation": {"enabled": True},
+            "restartPolicy": {"type": "OnFailure", "onFailureRetries": 1, "onFailureRetryInterval": 0},
+            **spec,
+        },
+    }
+    return {
+        "name": "main",
+        "resource": {
+            "action": "create",
+            "setOwnerReference": True,
+            "manifest": json.dumps(manifest),
+            "successCondition": "status.applicationState.state == COMPLETED",
+            "failureCondition": "status.applicationState.state == FAILED",
+        },
+        "outputs": {
+            "parameters": [
+                {"name": "run", "value": "{{workflow.uid}}"},
+                {"name": "state", "valueFrom": {"jsonPath": "{.status.applicationState.state}"}},
+            ]
+        },
+    }
+
+
+def image(here: Engine) -> None:
+    """An image whose environment is that of images/spark-features."""
+    folder = here.machine.checkout / "images" / "spark"
+    (folder / "src").mkdir(parents=True)
+    (folder / "Dockerfile").write_text("FROM scratch\nWORKDIR /app\n")
+    (folder / "requirements.txt").write_bytes((SPARK / "requirements.txt").read_bytes())
+    (folder / ".venv").symlink_to(SPARK / ".venv")
+    for name, text in PROGRAMS.items():
+        (folder / "src" / name).write_text(text)
+
+
+@pytest.mark.slow
+def test_it_becomes_spark_submit_with_the_same_arguments_and_conf(on_engine) -> None:  # noqa: ANN001
+    async def work(here: Engine) -> None:
+        image(here)
+        workflow = await here.run(template("count", application("count.py", "--x", "a b; $(c)")))
+        assert workflow["status"]["phase"] == "Succeeded", workflow["status"]["message"]
+        assert here.said(workflow, "run").splitlines() == ["local[*] Asia/Tokyo 10 ['--x', 'a b; $(c)']"]
+        node = node_of(workflow, "run")
+        assert {one["name"]: one["value"] for one in node["outputs"]["parameters"]} == {
+            "run": workflow["metadata"]["uid"],
+            "state": "COMPLETED",
+        }
+        assert node["requests"] == {"cpu": 1000, "memory": 840}
+        assert node["usage"]["peakMemoryBytes"] > 50e6
+
+    on_engine(work)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("deaths", "phase", "attempts"), [(1, "Succeeded", 2), (9, "Failed", 2)])
+def test_a_driver_that_dies_is_tried_again_as_the_policy_says(
+    on_engine, deaths: int, phase: str, attempts: int
+) -> None:  # noqa: ANN001
+    async def work(here: Engine) -> None:
+        image(here)
+        count = here.machine.state / "count"
+        workflow = await here.run(template("dies", application("dies.py", str(count), str(deaths))))
+        assert workflow["status"]["phase"] == phase
+        assert len(count.read_text()) == attempts
+        assert node_of(workflow, "run")["sparkAttempts"] == attempts
+        if phase == "Failed":
+            said = workflow["status"]["message"]
+            assert "is FAILED: exit code 1 in attempt 2" in said
+            assert "ValueError: no column named Purchase, in attempt 2" in said
+
+    on_engine(work)
+
+
+def test_what_a_manifest_may_not_say_is_an_error_before_anything_runs(on_engine) -> None:  # noqa: ANN001
+    async def work(here: Engine) -> None:
+        image(here)
+        for name, spec, said in (
+            ("nowhere", {"mainApplicationFile": "s3a://bucket/x.py"}, "a file of the image"),
+            ("missing", {"mainApplicationFile": "local:///app/src/none.py"}, "there is no src/none.py in images/spark"),
+            ("always", {"restartPolicy": {"type": "Always"}}, "restartPolicy Always"),
+            ("memory", {"driver": {"memory": "lots"}}, "not like 512m"),
+        ):
+            workflow = await here.run(template(name, application("count.py", **spec)), name)
+            assert workflow["status"]["phase"] == "Error", name
+            assert said in workflow["status"]["message"], name
+        with pytest.raises(EmbeddedError, match=r"spec\.volumes is not executed"):
+            await here.run(template("volumes", application("count.py", volumes=[{"name": "x"}])), "volumes")
+
+    on_engine(work)
+
+
+def test_last_lines_are_the_drivers_own(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        "WARNING: Using incubator modules\n25/11/20 10:00:00 INFO SparkContext: Running\nTraceback (most recent call last):\n"
+        "ValueError: it broke\n25/11/20 10:00:01 INFO ShutdownHookManager: Deleting directory /tmp/x\n"
+    )
+    assert spark.last_lines(log) == "Traceback (most recent call last): | ValueError: it broke"
+    assert spark.last_lines(tmp_path / "none") == ""
