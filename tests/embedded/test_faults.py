@@ -71,21 +71,34 @@ def _listens(port: int) -> bool:
 
 
 def test_a_killed_watchdog_is_replaced(own: Engine, tmp_path: Path) -> None:
-    def watchdogs() -> list[int]:
-        listed = subprocess.run(
-            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(own.platform.pid)], capture_output=True, text=True
-        ).stdout
-        return [int(line.split()[0]) for line in listed.splitlines() if "watchdog.py" in line]
-
     pids = tmp_path / "pids"
     own.dispatch(own.register(job("guarded", task("main", _family(pids)))))
     family = _pids(pids, 3)
-    (first,) = watchdogs()
+    (first,) = _children(own, "watchdog.py")
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: watchdogs() not in ([], [first]), "another watchdog")
+    eventually(lambda: _children(own, "watchdog.py") not in ([], [first]), "another watchdog")
     time.sleep(0.2)  # it reads what lives before it can be needed
     os.kill(own.platform.pid, signal.SIGKILL)
     eventually(lambda: not any(map(alive, family)), "the end of the run's processes")
+
+
+def test_tasks_die_with_the_supervisor_even_without_the_watchdog(own: Engine, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    own.dispatch(own.register(job("alone", task("main", _family(pids)))))
+    family = _pids(pids, 3)
+    (watchdog,) = _children(own, "watchdog.py")
+    os.kill(watchdog, signal.SIGSTOP)
+    os.kill(own.platform.pid, signal.SIGKILL)
+    eventually(lambda: not alive(family[0]), "the end of the task's process")
+    os.kill(watchdog, signal.SIGCONT)
+    eventually(lambda: not any(map(alive, family)), "the end of the others")
+
+
+def _children(engine: Engine, word: str) -> list[int]:
+    """The supervisor's own processes whose command line has a word."""
+    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(engine.platform.pid)]
+    listed = subprocess.run(command, capture_output=True, text=True).stdout
+    return [int(line.split()[0]) for line in listed.splitlines() if word in line]
 
 
 def test_killing_the_client_harms_nothing(tmp_path: Path, checkout: Path) -> None:
@@ -114,10 +127,11 @@ def test_two_clients_start_one_supervisor(tmp_path: Path, checkout: Path) -> Non
     state = tmp_path / "state"
     script = (
         "from pathlib import Path\nfrom mlops.engines.embedded import platform\n"
-        f"print(platform.up(Path({str(state)!r}), ['b'], checkout=Path({str(checkout)!r}), feed=False).pid)\n"
+        f"print(platform.up(Path({str(state)!r}), ['models'], checkout=Path({str(checkout)!r}), feed=False).pid)\n"
     )
     clients = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     pids = {client.communicate()[0].strip() for client in clients}
+    assert [client.returncode for client in clients] == [0, 0, 0]
     assert len(pids) == 1
     assert platform.down(state)
 
@@ -125,6 +139,9 @@ def test_two_clients_start_one_supervisor(tmp_path: Path, checkout: Path) -> Non
 def test_buckets_are_made_once_and_kept(own: Engine) -> None:
     platform.up(own.state, ["models", "data"], checkout=own.checkout, feed=False)
     platform.up(own.state, ["models"], checkout=own.checkout, feed=False)
+    with pytest.raises(PlatformError, match=r"^bucket \"x\" cannot be made: .*invalid bucket name") as caught:
+        platform.up(own.state, ["x"], checkout=own.checkout, feed=False)
+    assert "\n" not in str(caught.value)
     url = own.platform.storage_address
     assert requests.post(f"{url}/upload/storage/v1/b/models/o?uploadType=media&name=x", data=b"kept", timeout=30).ok
     platform.down(own.state)
@@ -138,10 +155,7 @@ def test_buckets_are_made_once_and_kept(own: Engine) -> None:
 def test_a_bucket_that_dies_comes_back_on_its_port(own: Engine) -> None:
     platform.up(own.state, ["models"], checkout=own.checkout, feed=False)
     url = own.platform.storage_address
-    listed = subprocess.run(
-        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(own.platform.pid)], capture_output=True, text=True
-    ).stdout
-    (bucket,) = [int(line.split()[0]) for line in listed.splitlines() if "fake-gcs-server" in line]
+    (bucket,) = _children(own, "fake-gcs-server")
     os.kill(bucket, signal.SIGKILL)
 
     def back() -> bool:

@@ -47,9 +47,7 @@ async def guard(
         return await handler(request)
     except EmbeddedError as error:
         return _refusal(error.status, str(error))
-    except web.HTTPException as error:
-        return _refusal(error.status, error.reason)
-    except (asyncio.CancelledError, ConnectionError):
+    except (web.HTTPException, ConnectionError):
         raise
     except Exception:  # noqa: BLE001 - whoever asks gets a line, the log gets the rest
         _log.exception("%s %s", request.method, request.path)

@@ -195,7 +195,7 @@ def _make_bucket(platform: Platform, name: str) -> None:
         _send("POST", f"{platform.storage_address}/storage/v1/b?project=local", {"name": name})
     except _RefusedError as error:
         if error.status != 409:  # it is there already
-            raise
+            raise PlatformError(f'bucket "{name}" cannot be made: {error}') from error
 
 
 class _RefusedError(PlatformError):

@@ -317,7 +317,7 @@ class Allocation:
 
     def report(self) -> dict[str, Any]:
         """The allocation as Nomad's API shows it, with TaskUsage added."""
-        status, description = self._status()
+        status, description = self.status()
         return {
             "ID": self.id,
             "Name": f"{self.run_id}.{self.group.name}[{self.index}]",
@@ -338,7 +338,8 @@ class Allocation:
             "ModifyTime": time.time_ns(),
         }
 
-    def _status(self) -> tuple[str, str]:
+    def status(self) -> tuple[str, str]:
+        """ClientStatus and its description, by Nomad's rules."""
         runners = self._runners.values()
         if any(runner.state == "dead" and runner.failed for runner in runners):
             return "failed", "Failed tasks"

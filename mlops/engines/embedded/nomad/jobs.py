@@ -227,13 +227,13 @@ class Jobs:
         return body
 
     def _allocation_changed(self, run: _Run, allocation_id: str) -> None:
-        if self._closing or allocation_id not in self._live:
+        if self._closing:  # what changes now is the end of the supervisor, not of the run
             return
         allocation = self._live[allocation_id]
         before = run.body["JobSummary"], run.body["Status"]
         run.body["ModifyIndex"] = self._touch()
         finished = all(each.terminal for each in run.allocations)
-        _summarise(run.body, [each.report()["ClientStatus"] for each in run.allocations], finished=finished)
+        _summarise(run.body, [each.status()[0] for each in run.allocations], finished=finished)
         try:
             self._put(run, allocation)
             if before != (run.body["JobSummary"], run.body["Status"]):
