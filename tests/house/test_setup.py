@@ -1,8 +1,10 @@
 """Set-up: for real in a scratch checkout, cut short too; and what it says where it cannot go on."""
 
 import ast
+import fcntl
 import importlib.util
 import json
+import os
 import re
 import shutil
 import signal
@@ -108,7 +110,7 @@ class TestForReal:
         """A package of which only a part is there looks installed to every installer; the mark of the cut tells."""
         (module,) = scratch.root.glob(".venv/lib/python3*/site-packages/aiohttp/__init__.py")
         module.unlink()
-        (scratch.stamps / "python-packages").rename(scratch.stamps / "python-packages.started")
+        shutil.copy(scratch.stamps / "python-packages", scratch.stamps / "python-packages.started")
         assert scratch.steps() == ["Python packages"]
         scratch.check()
 
@@ -146,14 +148,15 @@ class TestForReal:
         assert scratch.steps() == ["Data set"]
 
     def test_package_that_is_not_the_locked_one_is_refused(self, scratch: Scratch):
-        """Hashes are checked, and the one line names the log."""
-        good = scratch.lock.read_text()
-        scratch.lock.write_text(re.sub(r"sha256:\w{64}", "sha256:" + "0" * 64, scratch.locked("propcache")))
-        code, _, complaints = scratch.run()
-        assert code == 1
-        assert re.fullmatch(
-            r"set-up: Python packages of images/small: `uv` failed: .+; the rest is in .+\n", complaints
-        )
+        """Another hash, and none: the one line says so and names the log."""
+        good, other = scratch.lock.read_text(), scratch.locked("propcache")
+        for bad in (re.sub(r"sha256:\w{64}", "sha256:" + "0" * 64, other), other.split(" ")[0]):
+            scratch.lock.write_text(bad)
+            code, _, complaints = scratch.run()
+            assert code == 1
+            assert re.fullmatch(
+                r"set-up: Python packages of images/small: `uv` failed: .+; the rest is in .+\n", complaints
+            )
         scratch.lock.write_text(good)
         assert scratch.steps() == ["Python packages of images/small"]
 
@@ -180,6 +183,35 @@ def setup() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+KILLED = """
+import fcntl, pathlib, runpy, sys
+script, stamps = sys.argv[1], pathlib.Path(sys.argv[2])
+step = runpy.run_path(script)["Step"]
+step.__init__.__globals__["STAMPS"] = stamps
+with (stamps / "lock").open("w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    command = ["sh", "-c", f"echo $$ > {stamps}/new; mv {stamps}/new {stamps}/pid; exec sleep 500"]
+    step("slow", [], [], lambda run: run(*command)).make(lock)
+"""
+
+
+def test_command_that_outlives_a_killed_set_up_keeps_the_next_one_waiting(tmp_path: Path):
+    first = subprocess.Popen([sys.executable, "-c", KILLED, SCRIPT, tmp_path])
+    while not (tmp_path / "pid").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    command = int((tmp_path / "pid").read_text())
+    first.kill()
+    first.wait()
+    with (tmp_path / "lock").open("w") as lock:
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.kill(command, signal.SIGKILL)
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def programs(folder: Path, **scripts: str) -> None:
