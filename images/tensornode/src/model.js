@@ -45,8 +45,6 @@ export async function loadModel(folder) {
   if (!Array.isArray(weightSpecs) || !Array.isArray(names)) throw wrong('model.json or preprocessing.json lacks its parts');
   const known = new Set(schema.attributes.map(({ name }) => name));
   if (!names.every((name) => known.has(name))) throw wrong('preprocessing.json has attributes that the schema does not');
-  const size = weightSpecs.reduce((sum, { shape }) => sum + 4 * shape.reduce((product, side) => product * side, 1), 0);
-  if (size !== weights.length) throw wrong(`weights.bin has ${weights.length} bytes, not ${size}`);
   const weightData = weights.buffer.slice(weights.byteOffset, weights.byteOffset + weights.length);
   let model;
   try {

@@ -91,5 +91,5 @@ function readRow(line, names, where) {
     throw new InputError(`${where} is not JSON; give one row object a line`);
   }
   if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new InputError(`${where} is not a JSON object; give one row object a line`);
-  return names.map((name) => readAttribute(name, Object.hasOwn(row, name) ? row[name] : undefined, where));
+  return names.map((name) => readAttribute(name, row[name], where));
 }

@@ -138,7 +138,7 @@ test('refused: a host that is not allowed gets nothing', async () => {
   assert.equal(server.requests.length, 0);
 });
 
-for (const [name, change] of [
+for (const [name, change, more] of [
   ['instance_url', (request, response, _, own, other) => {
     if (request.method !== 'POST') return false;
     json(response, { access_token: 'token-1', instance_url: other.url, id: `${own.url}/id/o/u` });
@@ -153,6 +153,10 @@ for (const [name, change] of [
     json(response, {}, 307, { location: `${other.url}${request.url}` });
     return true;
   }],
+  ['a redirect of the log-in to an allowed host', (request, response, _, __, other) => {
+    json(response, {}, 307, { location: `${other.url}${request.url}` });
+    return true;
+  }, { SALESFORCE_HOSTS: 'localhost' }],
   ['a redirect to plain http', (request, response, _, own) => {
     if (request.method !== 'GET') return false;
     json(response, {}, 302, { location: own.url.replace('https:', 'http:') });
@@ -167,7 +171,7 @@ for (const [name, change] of [
   test(`refused: ${name} leading elsewhere, where nothing is sent`, async () => {
     const other = await salesforce();
     const server = await salesforce((request, response, count, own) => change(request, response, count, own, other));
-    isRefused(await run(server.host), /refusing to|is not followed|from https to http/);
+    isRefused(await run(server.host, more), /refusing to|is not followed|from https to http/);
     assert.equal(other.requests.length, 0);
   });
 }
@@ -199,6 +203,13 @@ for (const [name, answer, status, pattern] of [
     isRefused(await run(server.host), pattern);
   });
 }
+
+test('refused: a plain download that is redirected from https to http', async () => {
+  const plain = await serve((_, response) => reply(response, csv(rows)));
+  const server = await serve((_, response) => reply(response, '', { status: 302, headers: { location: plain.url } }), tls);
+  isRefused(await run(server.host, { DATA_URL: server.url }), /redirects from https to http/);
+  assert.equal(plain.requests.length, 0);
+});
 
 test('refused: a certificate that nobody vouches for', async () => {
   const server = await salesforce();

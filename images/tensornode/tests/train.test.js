@@ -6,8 +6,13 @@ import path from 'node:path';
 import test from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 
-import { rocAuc } from '../src/metrics.js';
+import { buildNetwork } from '../src/build.js';
+import { bestThreshold, logLoss, rocAuc } from '../src/metrics.js';
+import { loadModel } from '../src/model.js';
 import { columns } from '../src/schema.js';
+import { ready } from '../src/tf.js';
+import { PATIENCE, predict, train as learn } from '../src/train.js';
+import { transform, width } from '../src/transform.js';
 import { csv, customers, environment, reply, runMain, serve, temporary } from './helpers.js';
 
 const text = csv(customers(1500));
@@ -103,6 +108,24 @@ test('without a seed, each allocation has its own; the order of rows does not ma
   assert.notEqual(a.seed, b.seed);
   assert.notEqual(a.model_digest, b.model_digest);
   assert.equal(a.model_digest, c.model_digest);
+});
+
+test('the threshold comes from the validation part', async () => {
+  await ready();
+  const { validation } = await transform(path.join(first.folder, 'data/customers.csv'));
+  const { model } = await loadModel(path.join(first.folder, 'model'));
+  const threshold = bestThreshold(validation.labels, await predict(model, validation.features, validation.labels.length));
+  assert.equal(parsed(first.folder, 'metrics.json').test.confusion.threshold, threshold);
+});
+
+test('learning ends once validation no longer improves, and the best weights stay', async () => {
+  await ready();
+  const data = await transform(path.join(first.folder, 'data/customers.csv'));
+  const model = buildNetwork({ features: width(data.preprocessing), positiveRate: 0.3, seed: 1, learningRate: 0.05 });
+  const history = await learn(model, data, { epochs: 100, batchSize: 64, seed: 1 });
+  assert.equal(history.epochs_run, history.best_epoch + PATIENCE);
+  const scores = await predict(model, data.validation.features, data.validation.labels.length);
+  assert.equal(logLoss(data.validation.labels, scores), history.validation_loss);
 });
 
 test('below min_auc nothing is stored, and a restart says so without training', async () => {
