@@ -180,7 +180,7 @@ def test_a_process_that_ignores_everything_is_killed_with_its_session(tmp_path: 
     async def play() -> None:
         processes = Processes()
         out = tmp_path / "out"
-        process = processes.start(
+        process = await processes.start(
             Command(
                 ("sh", "-c", "trap '' TERM; echo $$; sleep 1000 & wait; sleep 1000"),
                 {"PATH": os.environ["PATH"]},
@@ -207,7 +207,7 @@ from mlops.engines.embedded.tasks import Command, Processes
 async def play():
     processes, out = Processes(), Path(sys.argv[1])
     task = Command(("sh", "-c", "(sleep 0.1 & echo $!) ; sleep 1"), {"PATH": os.environ["PATH"]}, out.parent, out, out)
-    process = processes.start(task)
+    process = await processes.start(task)
     await asyncio.sleep(0.6)
     print(Path(f"/proc/{out.read_text().strip()}").exists())
     await process.wait()

@@ -72,7 +72,7 @@ class Bucket:
             "warn",
         ]
         environment = {"PATH": os.defpath, "TMPDIR": str(self._folder.parent)}
-        process = self._processes.start(
+        process = await self._processes.start(
             Command((program, *arguments), environment, self._folder, self._output, self._output)
         )
         ended = asyncio.ensure_future(process.wait())

@@ -17,18 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops.engines.embedded import watchdog
+from mlops.engines.embedded import launcher, watchdog
 from mlops.engines.embedded.errors import EmbeddedError
 
 MARK = "MLOPS_TASK"
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-# Bound before any fork: a child between fork and exec must not import or allocate much.
-_prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-
-def _die_with_parent() -> None:
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -63,13 +56,12 @@ class Exit:
 class Process:
     """A started process: the leader of a session of its own."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], mark: bytes, forget: Callable[[int], None]) -> None:
-        self.pid = popen.pid
-        self._popen = popen
+    def __init__(self, pid: int, mark: bytes, forget: Callable[[int], None]) -> None:
+        self.pid = pid
         self._mark = mark
         self._forget = forget
         self._started = time.monotonic()
-        self._pidfd = os.pidfd_open(popen.pid)
+        self._pidfd = os.pidfd_open(pid)
         self._ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_end)
 
@@ -81,7 +73,6 @@ class Process:
         _, status, usage = os.wait4(self.pid, 0)
         os.close(self._pidfd)
         code = os.waitstatus_to_exitcode(status)
-        self._popen.returncode = code  # it has been waited for here
         for pid in watchdog.doomed({self.pid}, self._mark):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -123,10 +114,11 @@ class Processes:
     def __init__(self) -> None:
         self._mark = f"{uuid.uuid4()}"
         self._number = 0
+        self._starting = 0
         self._alive: dict[int, Process] = {}
         self._watchdog: subprocess.Popen[bytes] | None = None
         # Orphans of a task become children of the supervisor, so that their ends are collected here.
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap_orphans)
         self._start_watchdog()
 
@@ -158,7 +150,7 @@ class Processes:
                 self._watchdog.stdin.write(line.encode())
                 self._watchdog.stdin.flush()
 
-    def start(self, command: Command) -> Process:
+    async def start(self, command: Command) -> Process:
         """Start a process in a session of its own.
 
         Raises:
@@ -167,33 +159,25 @@ class Processes:
         program = _which(command.argv[0], command)
         self._number += 1
         mark = f"{self._mark}/{self._number}/"
+        self._starting += 1
         try:
-            with command.stdout.open("ab") as out, command.stderr.open("ab") as err:
-                popen = subprocess.Popen(
-                    command.argv,
-                    executable=program,
-                    env={**command.env, MARK: mark},
-                    cwd=command.cwd,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    start_new_session=True,
-                    preexec_fn=_die_with_parent,  # noqa: PLW1509 - it only makes one system call
-                )
-        except OSError as error:
-            raise EmbeddedError(f"cannot start {command.argv[0]}: {error.strerror} ({error.filename})") from error
-        process = Process(popen, f"{MARK}={mark}".encode(), self._gone)
-        self._alive[process.pid] = process
-        self._tell(f"+{process.pid}\n")
+            # Not on the loop: many starts at once must not keep anyone waiting for an answer.
+            pid = await asyncio.shield(asyncio.to_thread(_launch, program, command, {**command.env, MARK: mark}))
+            process = Process(pid, f"{MARK}={mark}".encode(), self._gone)
+            self._alive[pid] = process
+        finally:
+            self._starting -= 1
+            self._reap_orphans()
+        self._tell(f"+{pid}\n")
         return process
 
     async def run(self, command: Command) -> Exit:
         """Start a process and wait for its end; cancelled, it ends the process."""
-        process = self.start(command)
+        starting = asyncio.ensure_future(self.start(command))
         try:
-            return await process.wait()
+            return await (await asyncio.shield(starting)).wait()
         except asyncio.CancelledError:
-            await process.stop(signal.SIGTERM, 5)
+            await (await starting).stop(signal.SIGTERM, 5)
             raise
 
     def _gone(self, pid: int) -> None:
@@ -201,6 +185,8 @@ class Processes:
         self._tell(f"-{pid}\n")
 
     def _reap_orphans(self) -> None:
+        if self._starting:  # one that has just come may end before it is known; asked again when it is
+            return
         for entry in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs more than the rest of the scan
             if not entry.isdigit() or int(entry) in self._alive:
                 continue
@@ -218,6 +204,42 @@ class Processes:
         if watchdog_process is not None and watchdog_process.stdin is not None:
             watchdog_process.stdin.close()
             watchdog_process.wait()
+
+
+def _launch(program: str, command: Command, environment: Mapping[str, str]) -> int:
+    """Start by way of the launcher, which hands its child to this process; the child's id."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as report:
+        try:
+            with command.stdout.open("ab") as out, command.stderr.open("ab") as err:
+                intermediate = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-I",
+                        "-S",
+                        launcher.__file__,
+                        str(writer),
+                        str(os.getpid()),
+                        program,
+                        *command.argv,
+                    ],
+                    env=environment,
+                    cwd=command.cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    pass_fds=[writer],
+                )
+        except OSError as error:
+            raise EmbeddedError(f"cannot start {command.argv[0]}: {error.strerror} ({error.filename})") from error
+        finally:
+            os.close(writer)
+        said = report.read().split()
+        intermediate.wait()
+    if len(said) != 1:
+        why = os.strerror(int(said[1])) if said else "the launcher failed"
+        raise EmbeddedError(f"cannot start {command.argv[0]}: {why}")
+    return int(said[0])
 
 
 def _which(name: str, command: Command) -> str:

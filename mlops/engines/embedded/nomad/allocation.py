@@ -153,13 +153,14 @@ class _TaskRunner:
 
     async def _attempts(self) -> None:
         await self._unless_killed(self.gate.wait())
-        while not self.killed.is_set():
+        if not self.killed.is_set():
             self.emit(_event("Task Setup", "Building Task Directory"))
+        while not self.killed.is_set():
             try:
                 command = await self._unless_killed(self._command())
                 if command is None:
                     break
-                process = self._allocation.machine.processes.start(command)
+                process = await self._allocation.machine.processes.start(command)
             except EmbeddedError as error:
                 self._give_up("Driver Failure", str(error))
                 return

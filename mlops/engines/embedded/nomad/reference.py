@@ -47,8 +47,7 @@ Nothing is rescheduled.
 **Resources.** One core counts as {MHZ_A_CORE:,} MHz of `cpu`. An allocation holds what its most demanding stage asks
 for (prestart, main, poststop); allocations start in the order of dispatch when cores and memory are free. A job that
 could never start is refused. No limit is enforced: peak memory, CPU and wall time of each task are recorded beside
-the request (`TaskUsage` of an allocation). Peak memory includes what the supervisor itself holds, so small tasks show
-its 60 MiB or so.
+the request (`TaskUsage` of an allocation).
 
 **Volumes.** A `host` volume is the folder `volumes/<source>` of the state folder. There are no mounts, so a value in
 `env`, `args`, `command` or `entrypoint` that is a mount's `destination`, or begins with it and a slash, is given the
