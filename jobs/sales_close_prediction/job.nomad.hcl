@@ -170,6 +170,7 @@ job "sales-close-prediction" {
       template {
         destination = "${NOMAD_SECRETS_DIR}/salesforce.env"
         env         = true
+        perms       = "0600" # Nomad itself reads it, as root, and hands it to the task as environment
         change_mode = "noop"
         data        = <<-EOT
           {{ if nomadVarExists "nomad/jobs/sales-close-prediction" }}{{ with nomadVar "nomad/jobs/sales-close-prediction" }}
