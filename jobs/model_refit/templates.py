@@ -97,18 +97,13 @@ def model_refit(context: Context) -> WorkflowTemplate:
         publish = _publish(context)
 
         with DAG(name="refit"):
-            _transform = Task(
+            Task(
                 name="transform",
                 template=transform,
                 arguments={"data_uri": given["data_uri"], "memoise": given["memoise"]},
             )
             features = "{{tasks.transform.outputs.parameters.run}}"
-            Task(
-                name="baseline",
-                template=baseline,
-                arguments={"features": features, "seed": given["seed"], "memoise": given["memoise"]},
-                dependencies=["transform"],
-            )
+            # The longest way first: where not all fits side by side, the baseline waits.
             Task(
                 name="trials",
                 template=trials,
@@ -116,6 +111,12 @@ def model_refit(context: Context) -> WorkflowTemplate:
                     "features": features,
                     **{name: given[name] for name in ("trials", "seed", *TRIAL_PARAMETERS, "memoise")},
                 },
+                dependencies=["transform"],
+            )
+            Task(
+                name="baseline",
+                template=baseline,
+                arguments={"features": features, "seed": given["seed"], "memoise": given["memoise"]},
                 dependencies=["transform"],
             )
             digest = "jsonpath(tasks.trials.outputs.parameters.trial, '$.model_digest')"

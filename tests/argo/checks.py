@@ -1,6 +1,7 @@
 """What must hold for rendered Argo objects, as functions that give the problems they find.
 
-Typed models are hera's and kubeflow-spark-api's. Neither forbids unknown fields, so an object is parsed, dumped and compared.
+Typed models are hera's and kubeflow-spark-api's. Neither forbids unknown fields, so an object is parsed, dumped and
+compared.
 """
 
 import json
@@ -248,7 +249,7 @@ def _outputs(place: str, template: Object, kind: str, callees: Mapping[str, tupl
 
 
 def memoised(objects: Iterable[Object]) -> list[str]:
-    """Every input of a memoised template, and its image, is in its key; so is the switch; and the result names its run."""
+    """Every input of a memoised template, its image and the switch are in its key; and the result names its run."""
     problems = []
     for where, template in templates(objects):
         if "memoize" not in template:

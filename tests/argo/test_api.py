@@ -22,7 +22,7 @@ async def serve(here: Engine) -> tuple[web.AppRunner, str]:
     return runner, f"http://127.0.0.1:{runner.addresses[0][1]}/api/v1"
 
 
-def test_a_client_registers_submits_follows_and_stops(on_engine) -> None:  # noqa: ANN001
+def test_a_client_registers_submits_follows_and_stops(on_engine) -> None:
     async def work(here: Engine) -> None:
         runner, url = await serve(here)
 
@@ -48,11 +48,8 @@ def test_a_client_registers_submits_follows_and_stops(on_engine) -> None:  # noq
             status, said = await call(
                 "POST", "/workflow-templates/ns", {"template": {**talks, "spec": {"suspended": True}}}
             )
-            assert (status, said) == (
-                400,
-                "WorkflowTemplate talks: spec.suspended is not executed by the embedded engine; "
-                "docs/reference/embedded-argo.md lists what is",
-            )
+            assert status == 400
+            assert said.startswith("WorkflowTemplate talks: spec.suspended is not executed by the embedded engine;")
             assert (await call("GET", "/workflow-templates/ns/none"))[0] == 404
 
             status, workflow = await call("POST", "/workflows/ns", wanted("one", "talks", color="red"))
@@ -62,7 +59,7 @@ def test_a_client_registers_submits_follows_and_stops(on_engine) -> None:  # noq
             ] == workflow["metadata"]["uid"]
             assert (await call("POST", "/workflows/ns", wanted("one", "slow")))[0] == 409
             assert (await call("POST", "/workflows/ns", wanted("Bad Name", "talks")))[0] == 400
-            while not (await call("GET", "/workflows/ns/one"))[1]["status"]["nodes"]:
+            while not (await call("GET", "/workflows/ns/one"))[1]["status"]["nodes"]:  # noqa: ASYNC110 - a client can only ask again
                 await asyncio.sleep(0.01)
             status, lines = await call("GET", "/workflows/ns/one/log?podName=one&logOptions.follow=true")
             contents = [json.loads(line)["result"]["content"] for line in lines.splitlines()]

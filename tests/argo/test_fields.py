@@ -45,9 +45,7 @@ def test_the_lists_name_argos_own_fields_and_none_twice(kind: str) -> None:
     assert (executed | ignored) - names(kind) - {"description"} == set()
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind in MODELS for name in sorted(names(kind))], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in MODELS for name in sorted(names(kind))], ids=str)
 def test_every_other_field_of_argo_is_refused_by_name(kind: str, name: str) -> None:
     executed = {each.split("[")[0].removesuffix(".*") for each in fields.EXECUTED[kind]}
     checked = fields.Checked()

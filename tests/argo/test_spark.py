@@ -81,7 +81,7 @@ def image(here: Engine) -> None:
 
 
 @pytest.mark.slow
-def test_it_becomes_spark_submit_with_the_same_arguments_and_conf(on_engine) -> None:  # noqa: ANN001
+def test_it_becomes_spark_submit_with_the_same_arguments_and_conf(on_engine) -> None:
     async def work(here: Engine) -> None:
         image(here)
         workflow = await here.run(template("count", application("count.py", "--x", "a b; $(c)")))
@@ -102,7 +102,7 @@ def test_it_becomes_spark_submit_with_the_same_arguments_and_conf(on_engine) -> 
 @pytest.mark.parametrize(("deaths", "phase", "attempts"), [(1, "Succeeded", 2), (9, "Failed", 2)])
 def test_a_driver_that_dies_is_tried_again_as_the_policy_says(
     on_engine, deaths: int, phase: str, attempts: int
-) -> None:  # noqa: ANN001
+) -> None:
     async def work(here: Engine) -> None:
         image(here)
         count = here.machine.state / "count"
@@ -118,7 +118,7 @@ def test_a_driver_that_dies_is_tried_again_as_the_policy_says(
     on_engine(work)
 
 
-def test_what_a_manifest_may_not_say_is_an_error_before_anything_runs(on_engine) -> None:  # noqa: ANN001
+def test_what_a_manifest_may_not_say_is_an_error_before_anything_runs(on_engine) -> None:
     async def work(here: Engine) -> None:
         image(here)
         for name, spec, said in (
@@ -139,8 +139,9 @@ def test_what_a_manifest_may_not_say_is_an_error_before_anything_runs(on_engine)
 def test_last_lines_are_the_drivers_own(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(
-        "WARNING: Using incubator modules\n25/11/20 10:00:00 INFO SparkContext: Running\nTraceback (most recent call last):\n"
-        "ValueError: it broke\n25/11/20 10:00:01 INFO ShutdownHookManager: Deleting directory /tmp/x\n"
+        "WARNING: Using incubator modules\n25/11/20 10:00:00 INFO SparkContext: Running\n"
+        "Traceback (most recent call last):\nValueError: it broke\n"
+        "25/11/20 10:00:01 INFO ShutdownHookManager: Deleting directory /tmp/x\n"
     )
     assert spark.last_lines(log) == "Traceback (most recent call last): | ValueError: it broke"
     assert spark.last_lines(tmp_path / "none") == ""

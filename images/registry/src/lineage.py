@@ -122,7 +122,9 @@ def _events(
             "version": dataset_version_dataset.DatasetVersionDatasetFacet(data["sha256"]),
             "schema": schema_dataset.SchemaDatasetFacet(fields),
         }
-        version: dict[str, Any] = {"version": dataset_version_dataset.DatasetVersionDatasetFacet(manifest["model_digest"])}
+        version: dict[str, Any] = {
+            "version": dataset_version_dataset.DatasetVersionDatasetFacet(manifest["model_digest"])
+        }
         outputs = [OutputDataset(f"gs://{models[0]}", f"{models[1]}{run['VERSION_ID']}", facets=version)]
         if commit := manifest["code"]["commit"]:
             job_facets["sourceCodeLocation"] = source_code_location_job.SourceCodeLocationJobFacet(
@@ -171,12 +173,11 @@ def _failures(text: str) -> list[dict[str, str]]:
     found = _json(text, "--failures")
     # Argo quotes the list once more.
     found = _json(found, "--failures") if isinstance(found, str) else found
-    # A step that calls others fails with them; the innermost tell why.
-    listed = [
-        {"step": one.get("displayName", "?"), "message": one.get("message") or one.get("phase", "")}
-        for one in found or []
+    # What ended first is the cause; what called it failed with it.
+    ended = sorted(found or [], key=lambda one: one.get("finishedAt") or "")
+    return [
+        {"step": one.get("displayName", "?"), "message": one.get("message") or one.get("phase", "")} for one in ended
     ]
-    return sorted(listed, key=lambda one: one["message"] == "")
 
 
 def _place(uri: str) -> tuple[str, str]:

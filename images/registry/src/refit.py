@@ -64,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
             os.execvp("mlops-registry", ["mlops-registry", "store"])  # noqa: S606 - its exit code and message are ours
     except InputError as error:
         return _say(error, 2)
+    except KeyError as error:
+        return _say(f"a step did not leave what it should: {error} is missing in its record", 2)
     except OSError as error:
         return _say(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     return 0

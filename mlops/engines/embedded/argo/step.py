@@ -187,6 +187,7 @@ class Steps:
 
     async def _within(self, seconds: float | None, command: Command, node: Node, said: Any) -> Exit:
         began = time.monotonic()
+        node.pop("message", None)  # of preparing, or of an earlier attempt
         try:
             async with asyncio.timeout(seconds):
                 end = await self._machine.processes.run(command)
