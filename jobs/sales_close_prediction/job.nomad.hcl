@@ -85,9 +85,9 @@ job "sales-close-prediction" {
 
   # Defaults of the optional parameters, equal to parameters.yaml. A dispatch's own meta is merged over these.
   meta {
-    batch_size    = "64"
+    batch_size    = "256"
     epochs        = "30"
-    learning_rate = "0.005"
+    learning_rate = "0.004"
     seed          = ""
     min_auc       = "0.6"
   }
