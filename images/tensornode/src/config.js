@@ -8,7 +8,7 @@ import path from 'node:path';
 import { InputError, keepSecret } from './errors.js';
 
 /** Files and folders of a run's directory that DATA_PATH and PREDICTION_PATH must not touch. */
-export const RESERVED = ['model', 'examples.json', 'metrics.json', 'training.json', 'failed.json'];
+export const RESERVED = ['model', 'examples.json', 'metrics.json', 'training.json', 'failed.json', 'manifest.json', 'verifications'];
 
 /** The run's own directory: absolute and plain. Read before all else, since failures are recorded in it. */
 export function readRunDir(env) {

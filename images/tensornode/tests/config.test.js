@@ -15,7 +15,7 @@ const good = {
 };
 
 const bad = [
-  ...['../../etc/passwd', '/etc/passwd', 'a/../b', '$(reboot)', 'a\nb', 'a\n', '', 'a//b', './a', 'a b', 'model/x', 'training.json', 'failed.json'].flatMap(
+  ...['../../etc/passwd', '/etc/passwd', 'a/../b', '$(reboot)', 'a\nb', 'a\n', '', 'a//b', './a', 'a b', 'model/x', 'training.json', 'manifest.json', 'verifications/x.json', 'failed.json'].flatMap(
     (value) => [{ DATA_PATH: value }, { PREDICTION_PATH: value }],
   ),
   { DATA_PATH: 'predictions.csv' },
