@@ -79,7 +79,7 @@ def assemble(options: argparse.Namespace, run_dir: Path, run: str) -> None:
     """
     trial = _read(options.model / "trial.json")
     package = _read(options.library / "package.json")
-    features = _read(options.features / "features.json")
+    features, schema = _read(options.features / "features.json"), _read(options.features / "schema.json")
     if package["model_digest"] != trial["model_digest"]:
         raise InputError("the library carries another model than the trial that was chosen; package it again")
     shutil.rmtree(run_dir, ignore_errors=True)
@@ -93,7 +93,8 @@ def assemble(options: argparse.Namespace, run_dir: Path, run: str) -> None:
     for name in ("examples.json", "variable_importance.json", "selection.json"):
         _copy(options.model / name, run_dir / name)
     _copy(options.library / "package.json", run_dir / "package.json")
-    _copy(options.features / "features.json", run_dir / "features.json")
+    for name in ("features.json", "schema.json"):
+        _copy(options.features / name, run_dir / name)
     _write(run_dir / "metrics.json", _metrics(options, trial, package))
     given = {one["name"]: one["value"] for one in _json(options.parameters, "--parameters")}
     sources = dict(one.partition("=")[::2] for one in options.made_by)
@@ -102,7 +103,7 @@ def assemble(options: argparse.Namespace, run_dir: Path, run: str) -> None:
         "parameters": {**_typed(given), **trial["params"], "trial": trial["trial"], "library": package["coordinates"]},
         "seed": trial["seed"],
         "seed_source": "parameter" if trial["seed_source"] == "parameter" else "allocation",
-        "data": _data(given, features),
+        "data": _data(given, features, schema),
         "code": {
             "commit": os.environ.get("CODE_COMMIT") or None,
             "dirty": {"true": True, "false": False}.get(os.environ.get("CODE_DIRTY", "")),
@@ -122,12 +123,12 @@ def assemble(options: argparse.Namespace, run_dir: Path, run: str) -> None:
 
 def _metrics(options: argparse.Namespace, trial: dict[str, Any], package: dict[str, Any]) -> dict[str, Any]:
     evaluation = _read(options.evaluation)
-    baseline = _read(options.baseline / "metrics.json")
+    baseline = {key: value for key, value in _read(options.baseline / "metrics.json").items() if key != "spark"}
     selection = _read(options.model / "selection.json")
     return {
         # By the packaged library, so that no reported number rests on an untranslated model.
         "test": evaluation["test"],
-        "baseline": {"name": baseline.get("name", "spark-gbt"), **baseline["test"]},
+        "baseline": baseline,
         "training": {
             "trees_built": trial["trees_built"],
             "trial": trial["trial"],
@@ -146,17 +147,18 @@ def _typed(given: dict[str, str]) -> dict[str, Any]:
     return {name: value if name == "model_version" else number(value) for name, value in kept.items()}
 
 
-def _data(given: dict[str, str], features: dict[str, Any]) -> dict[str, Any]:
+def _data(given: dict[str, str], features: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return {
         "uri": given["data_uri"],
-        "sha256": features["digest"],
-        "rows": features["rows"],
-        "schema": features["schema"],
+        # Of the rows in their order; those of the raw objects are in features.json.
+        "sha256": features["row_digest"],
+        "rows": sum(features["rows"].values()),
+        "schema": schema["columns"],
     }
 
 
 def _tools(trial: dict[str, Any], package: dict[str, Any], features: dict[str, Any]) -> dict[str, str]:
-    return {**features.get("tools", {}), **trial["tools"], "h2o-genmodel": package["genmodel"]}
+    return {**features["tools"], **trial["tools"], "h2o-genmodel": package["genmodel"]}
 
 
 def _file(path: Path, root: Path) -> dict[str, Any]:

@@ -90,12 +90,14 @@ def left(tmp_path: Path) -> Path:
         },
         "evaluation.json": {"test": {"auc": 0.75, "rows": 922}},
         "features/features.json": {
-            "digest": "ab" * 32,
-            "rows": 5822,
-            "schema": [{"name": "A", "type": "number"}, {"name": "Purchase", "type": "string"}],
-            "tools": {"spark": "4.0.5"},
+            "row_digest": "ab" * 32,
+            "rows": {"train": 4000, "validation": 900, "test": 922},
+            "tools": {"spark": "4.0.5", "python": "3.11.0", "java": "17.0.15"},
         },
-        "baseline/metrics.json": {"name": "spark-gbt", "test": {"auc": 0.7, "rows": 922}},
+        "features/schema.json": {
+            "columns": [{"name": "A", "type": "integer"}, {"name": "Purchase", "type": "string"}],
+        },
+        "baseline/metrics.json": {"name": "spark-gbt", "auc": 0.7, "rows": 922, "spark": "4.0.5"},
     }
     for name, content in files.items():
         path = root / name

@@ -25,8 +25,8 @@ def options(left: Path, **made_by: str) -> list[str]:
     sources = {"transform": UID, "trials": UID, **made_by}
     return [
         "--model", str(left / "model"), "--library", str(left / "library"),
-        "--evaluation", str(left / "evaluation.json"), "--features", str(left / "features"), "--baseline", str(left / "baseline"),
-        "--parameters", PARAMETERS,
+        "--evaluation", str(left / "evaluation.json"), "--features", str(left / "features"),
+        "--baseline", str(left / "baseline"), "--parameters", PARAMETERS,
         *(word for step, uid in sources.items() for word in ("--made-by", f"{step}={uid}")),
     ]  # fmt: skip
 
@@ -49,14 +49,16 @@ def test_a_finished_training_is_what_the_registry_reads(programs, left: Path) ->
     }  # fmt: skip
     assert (training.data.uri, training.data.rows, training.data.sha256) == ("gs://data/raw/0123", 5822, "ab" * 32)
     assert training.code.commit == "c" * 40
-    assert training.tools == {"spark": "4.0.5", "h2o": "3.46.0.11", "java": "17.0.15", "h2o-genmodel": "3.46.0.11"}
+    assert training.tools == {
+        "spark": "4.0.5", "python": "3.11.0", "h2o": "3.46.0.11", "java": "17.0.15", "h2o-genmodel": "3.46.0.11",
+    }  # fmt: skip
     for file in training.files:
         content = (programs.run_dir / file.path).read_bytes()
         assert (file.size, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     assert {file.path for file in training.files} == {
         "model/model.zip", "model/refit-1-030303030303.jar", "model/refit-1-030303030303.pom",
         "model/refit-1-030303030303-sources.jar", "examples.json", "metrics.json", "variable_importance.json",
-        "selection.json", "package.json", "features.json",
+        "selection.json", "package.json", "features.json", "schema.json",
     }  # fmt: skip
     metrics = json.loads((programs.run_dir / "metrics.json").read_text())
     assert metrics["test"]["auc"] == 0.75
@@ -98,13 +100,14 @@ def test_a_step_that_left_less_than_it_should_is_one_line_too(programs, left: Pa
     (left / "features" / "features.json").write_text("{}")
     done = programs("refit.py", "assemble", *options(left))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "digest" in done.stderr
+    assert "'columns'" in done.stderr or "row_digest" in done.stderr
 
 
 def record(programs, emulator: str, status: str, failures: str = "", **environment: str):
     return programs(
         "lineage.py", "--status", status, "--failures", failures, "--started", "2026-11-23T05:07:17Z",
-        "--parameters", PARAMETERS, "--namespace", "mlops-test", "--job", "model-refit", STORAGE_EMULATOR_HOST=emulator, **environment,
+        "--parameters", PARAMETERS, "--namespace", "mlops-test", "--job", "model-refit",
+        STORAGE_EMULATOR_HOST=emulator, **environment,
     )  # fmt: skip
 
 
