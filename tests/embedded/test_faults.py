@@ -89,8 +89,10 @@ def test_tasks_die_with_the_supervisor_even_without_the_watchdog(own: Engine, tm
     (watchdog,) = _children(own, "watchdog.py")
     os.kill(watchdog, signal.SIGSTOP)
     os.kill(own.platform.pid, signal.SIGKILL)
-    eventually(lambda: not alive(family[0]), "the end of the task's process")
-    os.kill(watchdog, signal.SIGCONT)
+    try:
+        eventually(lambda: not alive(family[0]), "the end of the task's process")
+    finally:
+        os.kill(watchdog, signal.SIGCONT)
     eventually(lambda: not any(map(alive, family)), "the end of the others")
 
 
@@ -101,8 +103,14 @@ def _children(engine: Engine, word: str) -> list[int]:
     return [int(line.split()[0]) for line in listed.splitlines() if word in line]
 
 
-def test_killing_the_client_harms_nothing(tmp_path: Path, checkout: Path) -> None:
-    state = tmp_path / "state"
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    """A state folder whose platform does not outlive the test."""
+    yield tmp_path / "state"
+    platform.down(tmp_path / "state")
+
+
+def test_killing_the_client_harms_nothing(state: Path, checkout: Path) -> None:
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom mlops.engines.embedded import"
         f" platform\nplatform.up(Path({str(state)!r}), checkout=Path({str(checkout)!r}), feed=False)\nprint('up',"
@@ -123,8 +131,7 @@ def test_killing_the_client_harms_nothing(tmp_path: Path, checkout: Path) -> Non
     assert not platform.down(state)
 
 
-def test_two_clients_start_one_supervisor(tmp_path: Path, checkout: Path) -> None:
-    state = tmp_path / "state"
+def test_two_clients_start_one_supervisor(state: Path, checkout: Path) -> None:
     script = (
         "from pathlib import Path\nfrom mlops.engines.embedded import platform\n"
         f"print(platform.up(Path({str(state)!r}), ['models'], checkout=Path({str(checkout)!r}), feed=False).pid)\n"
