@@ -31,7 +31,6 @@ check: setup ## Check style, types and syntax
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/pyright
-	.venv/bin/pyright tools/setup.py
 	@git ls-files 'images/*.js' 'images/*.mjs' 'tests/*.mjs' | while read -r file; do node --check "$$file" || exit 1; done
 	sh -n tools/lock && bash -n .ci/run
 	@if command -v shellcheck >/dev/null; then shellcheck tools/lock .ci/run; fi
