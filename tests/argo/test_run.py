@@ -603,6 +603,7 @@ def test_a_failure_is_not_memoised_and_a_bad_key_is_an_error(on_engine) -> None:
         )
         assert (await here.run(text, "one"))["status"]["phase"] == "Failed"
         assert (await here.run(text, "two"))["status"]["phase"] == "Succeeded"
+        assert len((here.machine.state / "count").read_text().splitlines()) == 2
         text = template("memo", sh("main", "true", memoize={**memoize, "key": "gs://x"}))
         assert "invalid cache key" in (await here.run(text, "three"))["status"]["message"]
 
@@ -729,5 +730,21 @@ def test_artifact_paths_of_the_bucket_cannot_leave_the_steps_folder(on_engine) -
         escape = {"artifacts": [{"name": "t", "path": "/in/../../x", "gcs": {"key": "tree/"}}]}
         workflow = await here.run(template("escape", sh("main", "true", inputs=escape)))
         assert "not an absolute path" in workflow["status"]["message"]
+
+    on_engine(work)
+
+
+def test_a_folder_in_the_bucket_holds_the_last_attempt_alone(on_engine) -> None:
+    async def work(here: Engine) -> None:
+        def text(name: str) -> str:
+            artifact = {"name": "tree", "path": "/out/tree", "gcs": {"key": "tree/"}, "archive": {"none": {}}}
+            args = ['mkdir -p "$0" && touch "$0/$1"', "/out/tree", name]
+            make = sh("main", "", container={"args": args, **MOUNT}, outputs={"artifacts": [artifact]}, **OUT)
+            return template("tree", make)
+
+        for name in ("first", "second"):
+            assert (await here.run(text(name), name))["status"]["phase"] == "Succeeded"
+        names = await asyncio.to_thread(lambda: [blob.name for blob in here.bucket().list_blobs()])
+        assert names == ["tree/second"]
 
     on_engine(work)

@@ -6,6 +6,8 @@ Every check is also shown objects with one thing wrong, and must find it.
 import copy
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,3 +236,14 @@ def test_a_stack_that_lacks_an_image_or_names_an_unknown_step_is_told() -> None:
             CONTEXT.service_accounts,
             resources={"trian": Resources("1", "1Gi")},
         )
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(shutil.which("argo") is None, reason="argo is not on PATH")
+def test_argos_own_linter_passes(tmp_path: Path) -> None:
+    files = []
+    for index, one in enumerate(render(CONTEXT)):
+        files.append(tmp_path / f"{index}.yaml")
+        files[-1].write_text(yaml.safe_dump(one))
+    done = subprocess.run(["argo", "lint", "--offline", *map(str, files)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
