@@ -174,10 +174,12 @@ def _execution(
     status = allocation["ClientStatus"]
     if status == "unknown":  # the node is out of reach, and `disconnect` keeps Nomad from replacing the allocation
         status = "lost"
-    elif stopped and status in {"complete", "failed"}:
-        status = "stopped"
-    usage = allocation.get("TaskUsage") or {}
     states = allocation.get("TaskStates") or {}
+    if status in {"complete", "failed"}:
+        # An allocation is called failed while its poststop task is still at work.
+        unfinished = any(state["State"] != "dead" for state in states.values())
+        status = "running" if unfinished else "stopped" if stopped else status
+    usage = allocation.get("TaskUsage") or {}
     return Execution(
         id=allocation["ID"],
         status=status,
