@@ -123,6 +123,11 @@ class Context:
                     f"{what}: nothing of jobs/model_refit is called {', '.join(unknown)}; known are {', '.join(known)}"
                 )
 
+        if self.schedules and not self.data_uri:
+            raise ValueError(
+                "schedules: data_uri is empty, so a scheduled refit would have no data; give it, or no schedule"
+            )
+
     def sized(self, step: str) -> Resources:
         """The resources of a step."""
         return self.resources.get(step) or DEFAULT_RESOURCES[step]

@@ -299,7 +299,7 @@ def _spark(
             "imagePullPolicy": "IfNotPresent",
             "mainApplicationFile": f"local:///app/src/{program or f'{name}.py'}",
             "arguments": arguments,
-            "sparkConf": {"spark.sql.session.timeZone": "UTC", "spark.ui.enabled": "false"},
+            "sparkConf": {"spark.sql.session.timeZone": "UTC"},
             "driver": {
                 "cores": 1,
                 "coreRequest": driver.cpu,

@@ -4,6 +4,7 @@ Every check is also shown objects with one thing wrong, and must find it.
 """
 
 import copy
+import dataclasses
 import json
 import re
 import shutil
@@ -224,6 +225,8 @@ def test_parameters_stand_in_one_place() -> None:
 
 
 def test_a_stack_that_lacks_an_image_or_names_an_unknown_step_is_told() -> None:
+    with pytest.raises(ValueError, match="a scheduled refit would have no data"):
+        dataclasses.replace(CONTEXT, data_uri="")
     with pytest.raises(ValueError, match="images: registry missing"):
         Context("n", {name: "x" for name in IMAGES if name != "registry"}, "gs://b", "d", "a", CONTEXT.service_accounts)
     with pytest.raises(ValueError, match="nothing of jobs/model_refit is called trian"):
