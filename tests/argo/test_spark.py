@@ -13,10 +13,11 @@ from tests.argo.conftest import Engine, node_of, template
 SPARK = Path(__file__).parents[2] / "images" / "spark-features"
 PROGRAMS = {
     "count.py": """
-import sys
+import os, sys
 from pyspark.sql import SparkSession
 spark = SparkSession.builder.getOrCreate()
-print(spark.sparkContext.master, spark.conf.get("spark.sql.session.timeZone"), spark.range(10).count(), sys.argv[1:])
+session = (spark.sparkContext.master, spark.conf.get("spark.sql.session.timeZone"))
+print(os.environ["FROM_IMAGE"], *session, spark.range(10).count(), sys.argv[1:])
 spark.stop()
 """,
     "dies.py": """
@@ -73,7 +74,7 @@ def image(here: Engine) -> None:
     """An image whose environment is that of images/spark-features."""
     folder = here.machine.checkout / "images" / "spark"
     (folder / "src").mkdir(parents=True)
-    (folder / "Dockerfile").write_text("FROM scratch\nWORKDIR /app\n")
+    (folder / "Dockerfile").write_text("FROM scratch\nWORKDIR /app\nENV SPARK_HOME=/opt/spark FROM_IMAGE=yes\n")
     (folder / "requirements.txt").write_bytes((SPARK / "requirements.txt").read_bytes())
     (folder / ".venv").symlink_to(SPARK / ".venv")
     for name, text in PROGRAMS.items():
@@ -86,7 +87,7 @@ def test_it_becomes_spark_submit_with_the_same_arguments_and_conf(on_engine) -> 
         image(here)
         workflow = await here.run(template("count", application("count.py", "--x", "a b; $(c)")))
         assert workflow["status"]["phase"] == "Succeeded", workflow["status"]["message"]
-        assert here.said(workflow, "run").splitlines() == ["local[*] Asia/Tokyo 10 ['--x', 'a b; $(c)']"]
+        assert here.said(workflow, "run").splitlines() == ["yes local[*] Asia/Tokyo 10 ['--x', 'a b; $(c)']"]
         node = node_of(workflow, "run")
         assert {one["name"]: one["value"] for one in node["outputs"]["parameters"]} == {
             "run": workflow["metadata"]["uid"],

@@ -282,7 +282,8 @@ class Steps:
             temporary.mkdir(parents=True)
             environment = {
                 **machine.environment(folder / "root", temporary, image.path),
-                **image.env,
+                # SPARK_HOME is a place in the image; spark-submit of the image's own environment finds itself.
+                **{name: value for name, value in image.env.items() if name != "SPARK_HOME"},
                 **await machine.code(),
                 "SPARK_LOCAL_IP": "127.0.0.1",
                 "SPARK_LOCAL_DIRS": str(temporary),
