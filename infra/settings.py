@@ -80,8 +80,11 @@ class BucketSettings(_Model):
 class JobSettings(_Model):
     """What a stack sets for one job."""
 
-    count: int = Field(
-        default=1, ge=1, le=1000, description="Allocations of one dispatch; each stores its own version."
+    count: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Allocations of one dispatch; each stores its own version. Without it, the job file's default.",
     )
     variables: Mapping[VariableName, VariableValue] = Field(
         default={},

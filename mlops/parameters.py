@@ -163,9 +163,9 @@ class Pipeline(_Model):
         return {name: values.get(name, parameter.default_text) for name, parameter in self.parameters.items()}
 
 
-def pipelines(jobs: Path) -> dict[str, Pipeline]:
-    """Every pipeline under a folder `jobs/`, by the name that it is run by: its folder's, with dashes."""
-    return {path.parent.name.replace("_", "-"): load(path) for path in sorted(jobs.glob("*/parameters.yaml"))}
+def files(jobs: Path) -> dict[str, Path]:
+    """Every pipeline's `parameters.yaml` under a folder `jobs/`, by the name that it is run by."""
+    return {path.parent.name.replace("_", "-"): path for path in sorted(jobs.glob("*/parameters.yaml"))}
 
 
 def load(path: Path) -> Pipeline:
@@ -199,7 +199,9 @@ def assignments(given: Iterable[str]) -> dict[str, str]:
     for text in given:
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise ParameterError(f"{_shown(text)} is no KEY=VALUE, so nothing was started; write -p epochs=10, say")
+            raise ParameterError(
+                f"{_shown(text)} is no KEY=VALUE, so nothing was started; write -p {name or 'KEY'}=VALUE"
+            )
         if name in values:
             raise ParameterError(f"parameter {_shown(name)} is given twice, so nothing was started; give it once")
         values[name] = value

@@ -96,10 +96,11 @@ def _values(spec: jobspec.Jobspec, settings: Settings, origin: str, root: Path) 
             raise SettingsError(
                 f"{path}.variables.{name}: {origin} declares no such variable, so it would do nothing; {fix}"
             )
-    if "count" in spec.variables:
-        given["count"] = job.count
-    elif "count" in job.model_fields_set:
-        raise SettingsError(f"{path}.count: {origin} declares no variable count, so it would do nothing; remove it")
+    if job.count is not None:
+        if "count" in spec.variables:
+            given["count"] = job.count
+        else:
+            raise SettingsError(f"{path}.count: {origin} declares no variable count, so it would do nothing; remove it")
     given |= _images(spec, settings, origin, root)
 
     values = {}

@@ -2,7 +2,7 @@
 
 import typer
 
-from mlops.cli.output import Json, err, out, print_json, table
+from mlops.cli.output import Json, RefusalError, err, out, print_json, table
 from mlops.paths import CHECKOUT, state
 
 
@@ -18,9 +18,12 @@ def up(*, json: Json = False) -> None:
     Safe to repeat: what runs is kept, what changed in jobs/, images/ or the stack file is registered anew.
     """
     from infra.settings import load
+    from mlops import parameters
     from mlops.engines.embedded import platform as embedded
     from mlops.plan import record
 
+    for file in parameters.files(CHECKOUT / "jobs").values():
+        parameters.load(file)
     settings = load("local")
     with err.status("Reading what stack local registers ..."):
         inventory = record("local")
@@ -31,7 +34,10 @@ def up(*, json: Json = False) -> None:
     for job in jobs:
         with err.status(f"Registering {job.name} ..."):
             variables = (job.inputs.get("hcl2") or {}).get("vars") or {}
-            registered.append(embedded.register(platform, job.inputs["jobspec"], variables))
+            try:
+                registered.append(embedded.register(platform, job.inputs["jobspec"], variables))
+            except embedded.PlatformError as error:
+                raise RefusalError(f"{job.name}: {error}") from error
     if json:
         print_json({"platform": platform, "registered": registered})
         return

@@ -1,16 +1,18 @@
 """`mlops run`: start runs of a pipeline, watch them, and show the versions they stored."""
 
+import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 import typer.core
+from rich.markup import escape
 
 from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table
 from mlops.cli.session import Session
-from mlops.engines.base import Engine, Execution, Run, Step
+from mlops.engines.base import Engine, Run, reason
 from mlops.paths import CHECKOUT
 
 _MOST_RUNS = 10_000
@@ -25,7 +27,12 @@ class _RunCommand(typer.core.TyperCommand):
 
         super().format_help(ctx, formatter)
         jobs = Session("local").settings.jobs
-        for name, pipeline in parameters.pipelines(CHECKOUT / "jobs").items():
+        for name, file in parameters.files(CHECKOUT / "jobs").items():
+            try:
+                pipeline = parameters.load(file)
+            except parameters.ParameterError as error:
+                out.print(f"[bold]{name}[/bold]: {escape(str(error))}")
+                continue
             set_by_stack = jobs[name].parameters if name in jobs else {}
             out.print(f"[bold]{name}[/bold]: {pipeline.description}")
             table(
@@ -70,19 +77,25 @@ def run(
     stack: Stack = "local",
     json: Json = False,
 ) -> None:
-    """Start runs of PIPELINE, watch them, and show the model versions they stored.
+    """Start runs of PIPELINE, watch them, and show the model versions they stored, if it stores any.
 
     Interrupting this command does not stop the runs.
     """
     from mlops import parameters
 
-    declared = parameters.pipelines(CHECKOUT / "jobs").get(pipeline)
-    if declared is None:
-        known = ", ".join(sorted(parameters.pipelines(CHECKOUT / "jobs")))
-        raise RefusalError(f"there is no pipeline {pipeline!r}, so nothing was started; there are: {known}")
+    files = parameters.files(CHECKOUT / "jobs")
+    if pipeline not in files:
+        near = difflib.get_close_matches(pipeline, files, 1)
+        fix = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(files)}"
+        raise RefusalError(f"there is no pipeline {pipeline!r}, so nothing was started; {fix}")
+    declared = parameters.load(files[pipeline])
     given = parameters.assignments(parameter or [])
     if versions is None:
         each_version: list[dict[str, str]] = [given]
+    elif "model_version" not in declared.parameters:
+        raise RefusalError(
+            f"--versions needs a parameter model_version, which {pipeline} does not have; give it with -p"
+        )
     elif "model_version" in given:
         raise RefusalError(
             "--versions and -p model_version both name the version, so nothing was started; give one of them"
@@ -96,9 +109,9 @@ def run(
     for values in each_version:
         declared.check(values)
     session = Session(stack)
-    defaults = session.defaults(pipeline)
+    defaults = session.defaults(pipeline, declared.parameters)
     requests = [
-        (values, f"{idempotency_token}/{values['model_version']}/{i}" if idempotency_token else None)
+        (values, f"{idempotency_token}/{values.get('model_version', '')}/{i}" if idempotency_token else None)
         for values in (declared.resolve(values, defaults) for values in each_version)
         for i in range(runs)
     ]
@@ -133,7 +146,7 @@ def _tell_detached(started: Sequence[str], *, json: bool) -> None:
         return
     for run_id in started:
         out.print(run_id)
-    err.print("Follow with `mlops runs`; the versions will be in `mlops models list`.")
+    err.print("Follow with `mlops runs`; versions that they store will be in `mlops models list`.")
 
 
 def _watch(engine: Engine, started: Sequence[str]) -> list[Run]:
@@ -172,15 +185,10 @@ def _ended(engine: Engine, run: Run) -> str:
     if failed is None:
         return f"{run.id}: {run.status}"
     execution, step = failed
-    return f"{run.id}: {run.status}: {step.name}: {_reason(engine, execution, step)}"
+    return f"{run.id}: {run.status}: {step.name}: {reason(engine, execution, step)}"
 
 
-def _reason(engine: Engine, execution: Execution, step: Step) -> str:
-    lines = "".join(engine.logs(execution.id, step.name, "stderr", follow=False)).strip().splitlines()
-    return lines[-1] if lines else step.message
-
-
-def _report(session: Session, pipeline: str, finished: Iterable[Run], *, json: bool) -> None:
+def _report(session: Session, pipeline: str, finished: Sequence[Run], *, json: bool) -> None:
     wanted = {e.version_id: run for run in finished for e in run.executions if e.version_id}
     stored = [v for v in session.registry.list(pipeline) if v.version_id in wanted]
     if json:
@@ -192,6 +200,8 @@ def _report(session: Session, pipeline: str, finished: Iterable[Run], *, json: b
             ([v.version_id, number(v.auc), number(v.baseline_auc), v.verified or "-"] for v in stored),
             right=["auc", "baseline"],
         )
+    elif any(run.status == "complete" for run in finished):
+        err.print("No model version was stored; `mlops runs logs RUN` shows what the tasks said.")
 
 
 def _exit(finished: Sequence[Run]) -> None:

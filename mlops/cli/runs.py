@@ -6,7 +6,7 @@ import typer
 
 from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table, when
 from mlops.cli.session import Session
-from mlops.engines.base import Engine, Execution, Run
+from mlops.engines.base import Engine, Execution, Run, reason
 
 app = typer.Typer(help="What is running and what ran: list, show, logs, stop.", invoke_without_command=True)
 
@@ -59,7 +59,7 @@ def show(run: RunId, *, stack: Stack = "local", json: Json = False) -> None:
     for execution in found.executions:
         out.print(f"\nallocation {execution.id}: {execution.status}, version {execution.version_id or '-'}")
         table(
-            ["task", "state", "restarts", "wall s", "cpu s", "peak MiB", "asked MiB", "asked MHz", "last event"],
+            ["task", "state", "restarts", "wall s", "cpu s", "peak MiB", "asked MiB", "asked MHz", "what it said"],
             (
                 [
                     step.name,
@@ -70,7 +70,7 @@ def show(run: RunId, *, stack: Stack = "local", json: Json = False) -> None:
                     number(step.peak_memory_mb, 0),
                     str(step.memory_mb or "-"),
                     str(step.cpu_mhz or "-"),
-                    step.message,
+                    reason(engine, execution, step) if step.failed else step.message,
                 ]
                 for step in execution.steps
             ),

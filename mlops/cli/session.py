@@ -5,6 +5,7 @@ imported when it is first used, so that `--help` and a typing error answer at on
 """
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -69,8 +70,14 @@ class Session:
         _ = self.platform
         return Registry(f"gs://{self.settings.buckets.models}/models")
 
-    def defaults(self, pipeline: str) -> dict[str, str]:
-        """What the stack, and else the engine, gives for a run's parameters."""
+    def defaults(self, pipeline: str, declared: Collection[str]) -> dict[str, str]:
+        """What the stack, and else the engine, gives for a run's parameters.
+
+        Args:
+            pipeline: Its name.
+            declared: The parameters that it has.
+        """
         job = self.settings.jobs.get(pipeline)
         supplied = {"data_url": f"salesforce+{self.platform.feed_url}"} if self.platform else {}
-        return supplied | (dict(job.parameters) if job else {})
+        # The stack's are not filtered: one that the pipeline does not have is a mistake in the stack file, to be told.
+        return {k: v for k, v in supplied.items() if k in declared} | (dict(job.parameters) if job else {})

@@ -104,6 +104,12 @@ class Engine(Protocol):
         ...
 
 
+def reason(engine: Engine, execution: Execution, step: Step) -> str:
+    """Why a step failed: the last line that it wrote for people, or else what the engine says."""
+    lines = "".join(engine.logs(execution.id, step.name, "stderr", follow=False)).strip().splitlines()
+    return lines[-1] if lines else step.message
+
+
 def version_id(name: str, model_version: str, execution_id: str) -> str:
     """The version id that an execution stores under; see the contract in docs/architecture.md."""
     return f"{name}_v{model_version}_{execution_id}"

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from mlops.engines.embedded.images import Images
 from mlops.engines.embedded.machine import Machine
 from mlops.engines.embedded.nomad import interpolate, templates
 from mlops.engines.embedded.nomad.jobs import Jobs
+from mlops.engines.embedded.platform import PlatformError
 from mlops.engines.embedded.scheduler import Resources, Scheduler
 from mlops.engines.embedded.state import Store
 from mlops.engines.embedded.tasks import Processes
@@ -103,9 +105,18 @@ def test_an_image_runs_as_its_dockerfile_says(engine: Engine, toy: str) -> None:
 
 
 def test_code_that_changed_since_the_registration_is_not_run(engine: Engine, toy: str) -> None:
-    old = toy[:-1] + ("0" if toy[-1] != "0" else "1")
-    source = job("stale", f'task "main" {{\n driver = "docker"\n config {{\n image = "{old}"\n }}\n}}')
-    allocation = engine.run(source)
+    source = job("stale", f'task "main" {{\n driver = "docker"\n config {{\n image = "{toy}"\n }}\n}}')
+    with pytest.raises(PlatformError, match="images/toy has changed since the job was registered"):
+        engine.register(source.replace(toy, toy[:-1] + ("0" if toy[-1] != "0" else "1")))
+    engine.register(source)
+    program = engine.checkout / "images" / "toy" / "main.sh"
+    before = program.read_text()
+    program.write_text(before + "true\n")
+    time.sleep(2.1)  # for so long the engine takes a hash for fresh
+    try:
+        (allocation,) = engine.finished(engine.dispatch("stale"))
+    finally:
+        program.write_text(before)
     message = allocation["TaskStates"]["main"]["Events"][2]["DisplayMessage"]
     assert allocation["ClientStatus"] == "failed"
     assert "images/toy has changed since the job was registered" in message

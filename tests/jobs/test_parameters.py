@@ -21,7 +21,7 @@ GIVEN = {
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    return parameters.pipelines(ROOT / "jobs")["sales-close-prediction"]
+    return parameters.load(parameters.files(ROOT / "jobs")["sales-close-prediction"])
 
 
 GOOD = [
@@ -141,11 +141,11 @@ def test_an_unknown_parameter_is_told(pipeline: Pipeline, name: str, fix: str) -
     assert str(raised.value).isprintable()
 
 
-@pytest.mark.parametrize("text", ["epochs", "=5", ""])
-def test_what_is_no_assignment_is_told(text: str) -> None:
+@pytest.mark.parametrize(("text", "name"), [("epochs", "epochs"), ("=5", "KEY"), ("", "KEY")])
+def test_what_is_no_assignment_is_told(text: str, name: str) -> None:
     with pytest.raises(ParameterError) as raised:
         parameters.assignments([text])
-    assert str(raised.value) == f"{text!r} is no KEY=VALUE, so nothing was started; write -p epochs=10, say"
+    assert str(raised.value) == f"{text!r} is no KEY=VALUE, so nothing was started; write -p {name}=VALUE"
 
 
 def test_a_key_given_twice_is_told() -> None:
@@ -176,9 +176,9 @@ def test_a_wrong_default_of_the_stack_is_told_too(pipeline: Pipeline) -> None:
 
 @pytest.mark.parametrize("stack", stacks())
 def test_the_defaults_of_every_stack_are_parameters_of_their_pipeline(stack: str) -> None:
-    pipelines = parameters.pipelines(ROOT / "jobs")
+    files = parameters.files(ROOT / "jobs")
     for name, job in load(stack).jobs.items():
-        pipelines[name].check(job.parameters)
+        parameters.load(files[name]).check(job.parameters)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_wrong_declaration_is_told(tmp_path: Path, parameter: dict[str, object
     declaration = {"description": "x", "parameters": {"p": {"description": "x", **parameter}}}
     (folder / "parameters.yaml").write_text(yaml.safe_dump(declaration))
     with pytest.raises(ParameterError) as raised:
-        parameters.pipelines(tmp_path / "jobs")
+        parameters.load(folder / "parameters.yaml")
     assert str(raised.value).startswith("jobs/some_job/parameters.yaml: parameters.p")
     assert problem in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -212,4 +212,4 @@ def test_a_pipeline_is_named_by_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "some_job"
     folder.mkdir()
     (folder / "parameters.yaml").write_text("description: x\nparameters: {}\n")
-    assert list(parameters.pipelines(tmp_path)) == ["some-job"]
+    assert list(parameters.files(tmp_path)) == ["some-job"]

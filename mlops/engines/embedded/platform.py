@@ -24,6 +24,7 @@ from mlops.paths import CHECKOUT
 _END_SECONDS = 30
 _START_SECONDS = 120
 _REQUEST_SECONDS = 60
+_REGISTER_SECONDS = 1800  # the job's images are installed meanwhile
 
 
 class PlatformError(Exception):
@@ -128,7 +129,8 @@ def register(platform: Platform, jobspec: str, variables: Mapping[str, str]) -> 
       PlatformError: It was refused, in the engine's own words.
     """
     submission = {"Source": jobspec, "Format": "hcl2", "VariableFlags": dict(variables)}
-    return _send("PUT", f"{platform.nomad_address}/v1/jobs", {"Submission": submission})["JobID"]
+    address = f"{platform.nomad_address}/v1/jobs"
+    return _send("PUT", address, {"Submission": submission}, _REGISTER_SECONDS)["JobID"]
 
 
 def write(state: Path, platform: Platform) -> None:
@@ -202,13 +204,13 @@ class _RefusedError(PlatformError):
     status = 0
 
 
-def _send(method: str, url: str, body: Any) -> Any:
+def _send(method: str, url: str, body: Any, seconds: float = _REQUEST_SECONDS) -> Any:
     request = urllib.request.Request(  # noqa: S310 - the address is our own
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is nobody's business
     try:
-        with opener.open(request, timeout=_REQUEST_SECONDS) as answer:
+        with opener.open(request, timeout=seconds) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         refused = _RefusedError(" ".join(error.read().decode(errors="replace").split()) or str(error))

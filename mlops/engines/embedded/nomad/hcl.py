@@ -60,7 +60,7 @@ def evaluate(source: str, values: Mapping[str, str]) -> Block:
     try:
         tree = hcl2.parses_to_tree(source)
     except UnexpectedInput as error:
-        raise _at(max(error.line, 1), "this is not valid HCL", error) from error
+        raise _at(max(error.line, 1), f"this is not valid HCL, from column {max(error.column, 1)}") from error
     except Exception as error:
         raise EmbeddedError(f"this is not valid HCL: {str(error).splitlines()[0]}") from error
     scope = _Scope(source)

@@ -90,6 +90,12 @@ class Jobs:
         job, notes = await asyncio.to_thread(parse, source, values)
         for group in job.group:
             self._machine.scheduler.check(group.amount, f'group "{group.name}"')
+            for task in group.task:
+                # What cannot be installed is found here, not by the first run. A name that only a run knows is its own.
+                if isinstance(task.config, DockerConfig) and "${" not in task.config.image:
+                    image = await self._machine.images.resolve(task.config.image)
+                    log = self._machine.state / "images.log"
+                    await self._machine.images.prepare(image, self._machine.processes, log, _log.info)
         old = self._store.get("job", job.id)
         same = old is not None and old["Source"] == source and old["VariableFlags"] == dict(values) and not old["Stop"]
         if old is None or not same:

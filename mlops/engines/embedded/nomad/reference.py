@@ -26,10 +26,11 @@ else is refused by name and line.
 
 **Processes.** A `docker` task runs the code in `images/<folder>` of the checkout: ENTRYPOINT, CMD and ENV of its
 Dockerfile (the last stage; exec form), started in that folder, with its own environment (`package-lock.json`: `npm
-ci`; `requirements.txt`: a virtual environment) installed first if the lock file changed. The image's name must carry
-the content hash of what is in the checkout, else the task fails and says so. An `exec` task runs a program of this
-machine in the task's folder. Each task is the leader of a session of its own; when it ends, whatever it left running
-is killed. There is no isolation: a task is a process of the user who started the platform.
+ci`; `requirements.txt`: a virtual environment), which is installed at registration, and again before a run if its lock
+file is no longer what was installed. The image's name must carry the content hash of what is in the checkout, else the
+task fails and says so. An `exec` task runs a program of this machine in the task's folder. Each task is the leader of
+a session of its own; when it ends, whatever it left running is killed. There is no isolation: a task is a process of
+the user who started the platform.
 
 **Environment.** A task sees Nomad's `NOMAD_*` variables, its image's ENV, its own `env` and `template`s,
 `STORAGE_EMULATOR_HOST`, `NODE_EXTRA_CA_CERTS` (the feed's authority), `CODE_COMMIT`, `CODE_DIRTY`, and of the outside
@@ -54,13 +55,13 @@ the request (`TaskUsage` of an allocation).
 folder's path instead.
 
 **Text.** HCL variables have the types string, number, bool, list(...), set(...) and map(...); `locals`, `var.*`,
-`local.*`, string templates, conditionals and operators are evaluated. Functions, `for`, splat, `dynamic` and `%{{ }}`
-are refused by name. `${{NOMAD_...}}` is replaced when the task starts; in `config` also `${{env["..."]}}`, and there
-an unknown name fails the task, while in `env` it stays as it is written.
+`local.*`, string templates, conditionals, operators and the function `join` are evaluated. Other functions, `for`,
+splat, `dynamic` and `%{{ }}` are refused by name. `${{NOMAD_...}}` is replaced when the task starts; in `config` also
+`${{env["..."]}}`, and there an unknown name fails the task, while in `env` it stays as it is written.
 
 **Templates.** `env = true` only: what is rendered goes into the environment and never to disk. Actions: `if
-nomadVarExists "path"`, `with nomadVar "path"`, `.key`, `else`, `end`, trim markers, comments. Nomad Variables live in
-the supervisor's memory alone.
+nomadVarExists "path"`, `with nomadVar "path"`, `.key`, `.key | toJSON`, `else`, `end`, trim markers, comments. Nomad
+Variables live in the supervisor's memory alone.
 
 **Dispatch.** Meta is checked as in Nomad. A token that was used before gives the run it started, also after a restart
 of the platform, until that run is purged. Runs that were under way when the platform ended are `lost`; they are never
