@@ -33,6 +33,9 @@ def _processes(state: Path, *words: str) -> list[int]:
             environment = (folder / "environ").read_bytes().decode(errors="replace")
         except OSError:
             continue
+        # What becomes the task's process has the same words on its command line for a moment.
+        if "launcher.py" in command:
+            continue
         if str(state) in environment + command and all(word in command for word in words):
             found.append(int(folder.name))
     return found
