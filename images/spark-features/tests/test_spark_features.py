@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import to_csv
+from raw_objects import to_csv
 
 PARTS = ("train", "validation", "test")
 
