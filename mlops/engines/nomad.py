@@ -157,10 +157,15 @@ def _summarised(job: Mapping[str, Any]) -> Status:
     for group in ((job.get("JobSummary") or {}).get("Summary") or {}).values():
         for state, number in group.items():
             counts[state] = counts.get(state, 0) + number
+    ended = sum(counts.get(state, 0) for state in ("Complete", "Failed", "Lost", "Unknown"))
     if job["Status"] == "dead" and job.get("Stop"):
         return "stopped"
     if job["Status"] != "dead":
-        return "running" if counts.get("Running") or counts.get("Complete") else "pending"
+        if counts.get("Running"):
+            return "running"
+        if counts.get("Unknown") and not (counts.get("Queued") or counts.get("Starting")):
+            return "failed" if counts.get("Failed") else "lost"  # out of reach, as in `_execution`
+        return "running" if ended else "pending"
     return "failed" if counts.get("Failed") else "lost" if counts.get("Lost") else "complete"
 
 

@@ -1,0 +1,62 @@
+"""What the command makes of a Nomad's answers, and of none: a server that answers what a test says."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from mlops.engines.nomad import NomadEngine
+
+
+@pytest.fixture
+def answers() -> Iterator[tuple[str, dict[str, Any]]]:
+    """A server's address, and what it answers by path, without the query; a number is a status."""
+    said: dict[str, Any] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = said[self.path.partition("?")[0]]
+            body = json.dumps(found).encode()
+            self.send_response(found if isinstance(found, int) else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", said
+        server.shutdown()
+
+
+def _stub(status: str, **counts: int) -> dict[str, Any]:
+    summary = {"Summary": {"training": counts}}
+    return {"ID": "a/dispatch-1", "ParentID": "a", "Status": status, "SubmitTime": 1, "JobSummary": summary}
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "shown"),
+    [
+        ("running", {"Unknown": 1}, "lost"),
+        ("running", {"Unknown": 1, "Complete": 1}, "lost"),
+        ("running", {"Unknown": 1, "Running": 1}, "running"),
+        ("running", {"Unknown": 1, "Queued": 1}, "running"),
+        ("running", {"Running": 1}, "running"),
+        ("running", {"Complete": 1, "Starting": 1}, "running"),
+        ("pending", {"Queued": 1}, "pending"),
+        ("dead", {"Complete": 1, "Failed": 1}, "failed"),
+        ("dead", {"Lost": 1}, "lost"),
+        ("dead", {"Complete": 2}, "complete"),
+    ],
+)
+def test_the_list_shows_a_run_on_an_unreachable_node_as_lost_as_the_run_itself_does(
+    answers: tuple[str, dict[str, Any]], status: str, counts: dict[str, int], shown: str
+) -> None:
+    address, said = answers
+    said["/v1/jobs"] = [_stub(status, **counts)]
+    assert [run.status for run in NomadEngine(address).runs()] == [shown]
