@@ -13,7 +13,15 @@ FINISHED: frozenset[Status] = frozenset({"complete", "failed", "lost", "stopped"
 
 
 class EngineError(Exception):
-    """The engine refused or could not be reached; the message is one line that says what to do."""
+    """The engine could not be reached, or failed; the message is one line that says what to do."""
+
+    exit_code = 1
+
+
+class RefusedError(EngineError):
+    """The engine refused what it was asked; a repeat would be refused too."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True)

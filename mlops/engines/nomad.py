@@ -15,7 +15,7 @@ import nomad
 import requests
 from nomad.api.exceptions import BaseNomadException
 
-from mlops.engines.base import EngineError, Execution, Run, Status, Step, total, version_id
+from mlops.engines.base import EngineError, Execution, RefusedError, Run, Status, Step, total, version_id
 
 _POLL_SECONDS = 0.5
 _REQUEST_SECONDS = 30
@@ -94,7 +94,7 @@ class NomadEngine:
             if response.status_code == 404:  # the task never started, so it has no log
                 return
             if not response.ok:
-                raise EngineError(_line(response.text))
+                raise _refusal(response)
             yield from codecs.iterdecode(response.iter_content(chunk_size=None), "utf-8", errors="replace")
         except requests.RequestException as error:
             raise EngineError(self._unreachable(error)) from error
@@ -136,7 +136,7 @@ class NomadEngine:
         except BaseNomadException as error:
             answer = error.nomad_resp
             if isinstance(answer, requests.Response):
-                raise EngineError(_line(answer.text)) from error
+                raise _refusal(answer) from error
             raise EngineError(self._unreachable(error)) from error
         except (requests.RequestException, ValueError) as error:
             raise EngineError(self._unreachable(error)) from error
@@ -148,8 +148,9 @@ class NomadEngine:
         )
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split()) or "the engine refused without a reason"
+def _refusal(answer: requests.Response) -> EngineError:
+    message = " ".join(answer.text.split()) or "the engine refused without a reason"
+    return RefusedError(message) if answer.status_code < 500 else EngineError(message)
 
 
 def _summarised(job: Mapping[str, Any]) -> Status:

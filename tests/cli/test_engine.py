@@ -1,14 +1,18 @@
 """What the command makes of a Nomad's answers, and of none: a server that answers what a test says."""
 
 import json
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlops.engines.nomad import NomadEngine
+from tests.conftest import CHECKOUT, Mlops
 
 
 @pytest.fixture
@@ -60,3 +64,41 @@ def test_the_list_shows_a_run_on_an_unreachable_node_as_lost_as_the_run_itself_d
     address, said = answers
     said["/v1/jobs"] = [_stub(status, **counts)]
     assert [run.status for run in NomadEngine(address).runs()] == [shown]
+
+
+def _platform(state: Path, nomad_address: str) -> Mlops:
+    """The command beside a platform of which only the engine's address is real."""
+    born = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
+    state.mkdir()
+    (state / "platform.json").write_text(
+        json.dumps(
+            {
+                "pid": os.getpid(),
+                "nomad_address": nomad_address,
+                "storage_address": "http://127.0.0.1:9",
+                "feed_url": "",
+                "ca_file": "",
+                "checkout": str(CHECKOUT),
+                "born": born,
+            }
+        )
+    )
+    return Mlops(state)
+
+
+def test_an_engine_that_does_not_answer_is_a_failure_and_no_bad_input(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        done = _platform(tmp_path / "state", f"http://127.0.0.1:{closed.getsockname()[1]}")("runs", "list")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("mlops: Nomad at http://127.0.0.1:")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, 2), (404, 2), (500, 1), (507, 1)])
+def test_a_refusal_is_bad_input_and_an_engine_s_own_trouble_is_not(
+    answers: tuple[str, dict[str, Any]], tmp_path: Path, status: int, code: int
+) -> None:
+    address, said = answers
+    said["/v1/jobs"] = status
+    assert _platform(tmp_path / "state", address)("runs", "list").returncode == code
