@@ -52,6 +52,9 @@ class Session:
             )
         # The registry's client reads the bucket's address where Google's libraries look for it.
         os.environ["STORAGE_EMULATOR_HOST"] = platform.storage_address
+        # No proxy of the machine's reaches loopback; what is already excepted from it stays so.
+        spared = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        os.environ["no_proxy"] = ",".join(filter(None, (spared, "127.0.0.1,localhost")))
         return platform
 
     @cached_property

@@ -102,3 +102,13 @@ def test_a_refusal_is_bad_input_and_an_engine_s_own_trouble_is_not(
     address, said = answers
     said["/v1/jobs"] = status
     assert _platform(tmp_path / "state", address)("runs", "list").returncode == code
+
+
+def test_a_proxy_of_the_machine_is_not_asked_for_the_platform(
+    answers: tuple[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    address, said = answers
+    said["/v1/jobs"] = []
+    proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
+    done = _platform(tmp_path / "state", address)("runs", "list", "--json", no_proxy="example.com", **proxy)
+    assert (done.returncode, json.loads(done.stdout or "null")) == (0, []), done.stderr
