@@ -158,10 +158,12 @@ def _target(output: Path | None) -> Iterator[IO[str]]:
 def _write_csv(target: IO[str], rows: Iterator[dict[str, Any]]) -> int:
     writer: csv.DictWriter[str] | None = None
     count = 0
-    for count, row in enumerate(rows, 1):  # noqa: B007 - the count is the result
+    for count, row in enumerate(rows, 1):
         if writer is None:
             writer = csv.DictWriter(target, fieldnames=list(row), lineterminator="\n")
             writer.writeheader()
+        if (extra := next((name for name in row if name not in writer.fieldnames), None)) is not None:
+            raise RefusalError(f"row {count} has the column {extra!r}, which the first row has not; add --json")
         writer.writerow(row)
     return count
 
