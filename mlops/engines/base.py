@@ -114,7 +114,10 @@ class Engine(Protocol):
 
 def reason(engine: Engine, execution: Execution, step: Step) -> str:
     """Why a step failed: the last line that it wrote for people, or else what the engine says."""
-    lines = "".join(engine.logs(execution.id, step.name, "stderr", follow=False)).strip().splitlines()
+    try:
+        lines = "".join(engine.logs(execution.id, step.name, "stderr", follow=False)).strip().splitlines()
+    except EngineError:  # its node may be gone; the other runs are still to be watched
+        lines = []
     return lines[-1] if lines else step.message
 
 
