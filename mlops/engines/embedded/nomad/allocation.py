@@ -371,6 +371,8 @@ class Allocation:
 
     async def _work(self) -> None:
         async with self.machine.scheduler.granted(self.group.amount):
+            if self.desired == "stop":  # between the grant and now
+                return
             self._placed = True
             self.task_changed()
             await asyncio.gather(*(runner.run() for runner in self._runners.values()))
