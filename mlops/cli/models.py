@@ -17,7 +17,7 @@ from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_
 from mlops.cli.session import Session
 
 app = typer.Typer(
-    help="Model versions in the bucket: list, show, verify, promote, predict, reproduce.", invoke_without_command=True
+    help="Model versions in the bucket: list, show, verify, promote, predict.", invoke_without_command=True
 )
 
 Version = Annotated[
