@@ -147,12 +147,20 @@ def _target(output: Path | None) -> Iterator[IO[str]]:
             try:
                 yield file
                 file.flush()
+                # What a temporary file is made with is for its owner alone.
+                Path(file.name).chmod(0o666 & ~_umask())
                 Path(file.name).replace(output)
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
         raise RefusalError(f"{output} cannot be written ({os.strerror(error.errno or 0)}), so nothing was") from error
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
 
 
 def _write_csv(target: IO[str], rows: Iterator[dict[str, Any]]) -> int:

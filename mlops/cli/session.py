@@ -44,6 +44,11 @@ class Session:
 
         if self._nomad_address:
             return None
+        if self.stack != "local":
+            raise RefusalError(
+                f"stack {self.stack} names no Nomad, so there is no engine to ask; "
+                "set hybrid-mlops:nomad.address in its file, or NOMAD_ADDR"
+            )
         platform = find(paths.state())
         if platform is None:
             raise RefusalError(

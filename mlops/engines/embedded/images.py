@@ -109,7 +109,15 @@ class Images:
             (
                 _python_missing,
                 "uv pip sync",
-                _uv("pip", "sync", "--python", ".venv/bin/python", "requirements.txt"),
+                _uv(
+                    "pip",
+                    "sync",
+                    "--require-hashes",
+                    "--allow-empty-requirements",
+                    "--python",
+                    ".venv/bin/python",
+                    "requirements.txt",
+                ),
                 _venv_done,
             ),
         ]
