@@ -4,12 +4,16 @@ Owns what the command knows of a run. Deliberately knows no engine: `nomad.py` s
 to the embedded engine alike.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Status = Literal["pending", "running", "complete", "failed", "lost", "stopped"]
 FINISHED: frozenset[Status] = frozenset({"complete", "failed", "lost", "stopped"})
+
+
+_POLL_SECONDS = 0.5
 
 
 class EngineError(Exception):
@@ -110,6 +114,33 @@ class Engine(Protocol):
     def wait(self, run_ids: Iterable[str]) -> Iterator[Run]:
         """Each run whenever it changed, until all have finished."""
         ...
+
+
+def watch(
+    status: Callable[[str], Run], marks: Callable[[], Mapping[str, tuple[bool, object]]], run_ids: Iterable[str]
+) -> Iterator[Run]:
+    """Each run whenever it changed, until all have finished.
+
+    Args:
+        status: Gives one run as it is now.
+        marks: In one request, for all runs: whether it may have ended, and something that changes when it does. Only
+            these are asked after one by one, so that watching many runs costs the engine no more than watching a few.
+        run_ids: Which runs.
+    """
+    seen: dict[str, Run | None] = dict.fromkeys(run_ids)
+    marked: dict[str, tuple[bool, object]] = {}
+    while open_runs := [run_id for run_id, run in seen.items() if run is None or not run.finished]:
+        now = marks()
+        for run_id in open_runs:
+            mark = now.get(run_id, (True, None))
+            if seen[run_id] is not None and mark == marked.get(run_id) and not mark[0]:
+                continue
+            marked[run_id] = mark
+            run = status(run_id)
+            if run != seen[run_id]:
+                seen[run_id] = run
+                yield run
+        time.sleep(max(_POLL_SECONDS, 0.002 * len(open_runs)))
 
 
 def reason(engine: Engine, execution: Execution, step: Step) -> str:

@@ -6,7 +6,6 @@ does not look (`parseIdempotencyToken` in Nomad's command/agent/http.go reads th
 
 import codecs
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
@@ -15,9 +14,8 @@ import nomad
 import requests
 from nomad.api.exceptions import BaseNomadException
 
-from mlops.engines.base import EngineError, Execution, RefusedError, Run, Status, Step, total, version_id
+from mlops.engines.base import EngineError, Execution, RefusedError, Run, Status, Step, total, version_id, watch
 
-_POLL_SECONDS = 0.5
 _REQUEST_SECONDS = 30
 
 
@@ -105,19 +103,13 @@ class NomadEngine:
 
     def wait(self, run_ids: Iterable[str]) -> Iterator[Run]:
         """See Engine.wait."""
-        seen: dict[str, Run | None] = dict.fromkeys(run_ids)
-        open_runs = list(seen)
-        while True:
-            for run_id in open_runs:
-                run = self.status(run_id)
-                if run != seen[run_id]:
-                    seen[run_id] = run
-                    yield run
-            open_runs = [run_id for run_id in open_runs if not ((run := seen[run_id]) and run.finished)]
-            if not open_runs:
-                return
-            # A thousand runs are asked after less often than one, so that asking costs the engine next to nothing.
-            time.sleep(max(_POLL_SECONDS, 0.02 * len(open_runs)))
+        return watch(self.status, self._marks, run_ids)
+
+    def _marks(self) -> dict[str, tuple[bool, object]]:
+        return {
+            job["ID"]: (job["Status"] == "dead", (job["ModifyIndex"], job.get("JobSummary")))
+            for job in self._call("get", endpoint=self._nomad.jobs, params={})
+        }
 
     def _call(
         self,

@@ -5,6 +5,7 @@ Every comparison is a ratio of two things measured in this one run, in turn (A B
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -103,8 +104,9 @@ def _stages(mlops: Mlops) -> None:
         )
     print("one training, stage by stage")
     for line in mlops("runs", "logs", run, "--task", "train").stdout.splitlines():
-        if line.startswith("stage "):
-            print(f"  {line.removeprefix('stage ')}")
+        # extract: 5822 rows, ... (0.35 s)
+        if match := re.fullmatch(r"(\w+): .*\((\d+\.\d+) s\)", line):
+            print(f"  {match[1]:<18} {match[2]:>8} s")
 
 
 def listing(sizes: list[int]) -> None:
