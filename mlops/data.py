@@ -8,7 +8,7 @@ lists them as `sha256sum` does. Nothing is overwritten; a repeat finds everythin
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ Progress = Callable[[str, str, int, int | None], None]
 
 
 def push(
-    sources: Sequence[str], bucket: str, *, feed: Feed | None = None, progress: Progress = lambda *_: None
+    sources: Iterable[str], bucket: str, *, feed: Feed | None = None, progress: Progress = lambda *_: None
 ) -> Pushed:
     """Bring files into a bucket, all of them or, where a source cannot be read, none.
 
@@ -106,7 +106,7 @@ def push(
     return Pushed(uri, digest, [File(name, sizes[name], digests[name], f"{uri}/{name}") for name in named])
 
 
-def _named(sources: Sequence[str], feed: Feed | None) -> dict[str, str]:
+def _named(sources: Iterable[str], feed: Feed | None) -> dict[str, str]:
     named: dict[str, str] = {}
     for given in sources:
         source = given
