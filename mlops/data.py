@@ -204,11 +204,6 @@ def _downloaded(url: str, feed: Feed | None) -> Iterator[Any]:
                         f"{_shown(url)} answered HTTP {answer.status_code}, so nothing was pushed; correct the "
                         "address, or try again later"
                     )
-                if url.startswith("https://") and not answer.url.startswith("https://"):
-                    raise DataError(
-                        f"{_shown(url)} leads to an address without TLS, so nothing was pushed; give that one if it is "
-                        "meant"
-                    )
                 yield answer
     except requests.exceptions.SSLError:
         raise DataError(

@@ -132,6 +132,7 @@ def _context(module: ModuleType, root: Path, settings: Settings, kubernetes: Kub
         "pools": {kind: pool.model_dump() for kind, pool in kubernetes.pools.items()},
         "maven_repository": kubernetes.maven_repository or "",
         "resources": {step: size.model_dump() for step, size in job.resources.items()},
+        "data_uri": job.parameters.get("data_uri", ""),
         "labels": LABELS,
     }
     given = {name: value for name, value in given.items() if name in fields}

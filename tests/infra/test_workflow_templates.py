@@ -46,8 +46,11 @@ class Context:
     resources: Mapping[str, Size] = field(default_factory=dict)
     schedules: tuple[str, ...] = ()
     threads: int = 1
+    data_uri: str = ""
 
     def __post_init__(self):
+        if self.schedules and not self.data_uri:
+            raise ValueError("schedules: data_uri is empty")
         if not self.service_accounts.get("trainer"):
             raise ValueError("service_accounts: trainer missing; nothing can be rendered without")
 """
@@ -186,6 +189,12 @@ BAD_SETTINGS = [
 @pytest.mark.parametrize(("job", "message"), BAD_SETTINGS)
 def test_settings_that_the_pipeline_cannot_use_are_told(flow: Path, job: dict[str, Any], message: str) -> None:
     assert told(flow, stack(flow, **job)) == message
+
+
+def test_what_a_context_refuses_is_told(flow: Path) -> None:
+    assert told(flow, stack(flow, variables={"schedules": ["@daily"]})) == (
+        f"jobs/{FOLDER}/context.py: schedules: data_uri is empty; the stack sets it in hybrid-mlops:kubernetes or {JOB}"
+    )
 
 
 def test_a_service_account_that_is_missing_is_told(flow: Path) -> None:
