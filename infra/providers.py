@@ -1,10 +1,14 @@
 """Providers: the only place that makes them. Every resource is given one of these, by its component."""
 
 import os
+from typing import TYPE_CHECKING
 
 import pulumi_nomad
 
 from infra.settings import PROJECT, Settings, SettingsError
+
+if TYPE_CHECKING:
+    import pulumi_kubernetes
 
 
 def nomad(settings: Settings) -> pulumi_nomad.Provider:
@@ -19,3 +23,25 @@ def nomad(settings: Settings) -> pulumi_nomad.Provider:
             "register jobs with; set either, or run `mlops up` for the embedded engine"
         )
     return pulumi_nomad.Provider("nomad", address=address)
+
+
+def kubernetes(settings: Settings) -> "pulumi_kubernetes.Provider | None":
+    """The provider of the stack's cluster; None for a stack that has none.
+
+    The cluster is named by the stack or by KUBECONFIG: `~/.kube/config` alone would register wherever `kubectl` was
+    pointed last. Where neither is there, it is not left out but refused: an update would delete what an earlier one
+    registered.
+    """
+    if settings.kubernetes is None:
+        return None
+    # Imported only for stacks with a cluster, like all of its kind.
+    import pulumi_kubernetes
+
+    context = settings.kubernetes.context
+    if not context and not os.environ.get("KUBECONFIG"):
+        raise SettingsError(
+            f"{PROJECT}:kubernetes.context: this stack names no cluster and KUBECONFIG is not set, so there is nothing "
+            f"to register workflow templates with; set either, remove {PROJECT}:kubernetes, or run `mlops up` for the "
+            "embedded engine"
+        )
+    return pulumi_kubernetes.Provider("kubernetes", context=context, namespace=settings.kubernetes.namespace)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -45,7 +45,16 @@ def _variable(value: object) -> object:
 BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{1,61}[a-z0-9]$")]
 VariableValue = Annotated[bool | int | float | str | list[str], BeforeValidator(_variable)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+StepName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
+# Kubernetes' names: a label of DNS, a key of a label, a label's value, a quantity.
+DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+LabelKey = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
+]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
+Cpu = Annotated[str, StringConstraints(pattern=r"^([0-9]+m|[0-9]+(\.[0-9]{1,3})?)$"), BeforeValidator(_text)]
+Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*([KMGT]i|[kmgtKMGT])$")]
 
 
 class _Model(BaseModel):
@@ -75,6 +84,56 @@ class BucketSettings(_Model):
 
     models: BucketName = Field(description="Bucket of model versions, such as example-models.")
     data: BucketName = Field(description="Bucket of raw data, such as example-data.")
+    artifacts: BucketName | None = Field(
+        default=None,
+        description="Bucket of what a workflow's steps hand on, such as example-artifacts; needed beside `kubernetes`.",
+    )
+
+
+class TolerationSettings(_Model):
+    """A taint that pods accept."""
+
+    key: LabelKey = Field(description="The taint's key.")
+    value: LabelValue | None = Field(default=None, description="The taint's value; without one, any.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        default="NoSchedule", description="The taint's effect."
+    )
+
+
+class PoolSettings(_Model):
+    """Where pods of a kind are placed."""
+
+    node_selector: Mapping[LabelKey, LabelValue] = Field(default={}, description="Labels that the nodes have.")
+    tolerations: tuple[TolerationSettings, ...] = Field(default=(), description="Taints that the pods accept.")
+
+
+class KubernetesSettings(_Model):
+    """The cluster that workflow templates are registered with."""
+
+    context: Annotated[str, StringConstraints(pattern=r"^\S+$")] | None = Field(
+        default=None,
+        description="Name of a context in the kubeconfig: an existing cluster. Without one it is the current context "
+        "of the file that KUBECONFIG names, and for the `mlops` command the embedded engine.",
+    )
+    namespace: DnsLabel = Field(description="Namespace of templates, workflows and SparkApplications, which exists.")
+    service_accounts: Mapping[VariableName, DnsLabel] = Field(
+        description="Kubernetes service accounts by role; every pipeline's README says what its roles need."
+    )
+    pools: Mapping[VariableName, PoolSettings] = Field(
+        default={}, description="Where pods go, by kind of node; a kind without an entry goes anywhere."
+    )
+    maven_repository: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")] | None = Field(
+        default=None,
+        description="URL of the Maven repository that Java libraries are published to; without one they are stored "
+        "with their version only.",
+    )
+
+
+class ResourceSettings(_Model):
+    """What a pod asks for."""
+
+    cpu: Cpu = Field(description="Cores, such as 2 or 500m.")
+    memory: Memory = Field(description="Memory, such as 2Gi; for Spark as Spark writes it, such as 2g.")
 
 
 class JobSettings(_Model):
@@ -88,7 +147,12 @@ class JobSettings(_Model):
     )
     variables: Mapping[VariableName, VariableValue] = Field(
         default={},
-        description="Values of the jobspec's HCL variables, beside `count` and `image_*`, which the program sets.",
+        description="Values of the jobspec's HCL variables, beside `count` and `image_*`, which the program sets; for "
+        "workflow templates of what their context.py lets a stack choose, such as `schedules`.",
+    )
+    resources: Mapping[StepName, ResourceSettings] = Field(
+        default={},
+        description="What the pods of a workflow's steps ask for, by step; a step without an entry has its default.",
     )
     parameters: Mapping[VariableName, Annotated[str, BeforeValidator(_text)]] = Field(
         default={}, description="This stack's defaults for parameters of a run (jobs/<name>/parameters.yaml)."
@@ -99,6 +163,10 @@ class Settings(_Model):
     """All settings of one stack, without the namespace `hybrid-mlops:`."""
 
     nomad: NomadSettings = Field(default=NomadSettings(), description="The Nomad that jobs are registered with.")
+    kubernetes: KubernetesSettings | None = Field(
+        default=None,
+        description="The cluster that workflow templates are registered with; without it the stack has none.",
+    )
     images: ImageSettings = Field(description="Where container images are pulled from.")
     buckets: BucketSettings = Field(description="Names of the stack's buckets.")
     jobs: Mapping[JobId, JobSettings] = Field(
@@ -186,10 +254,16 @@ def parse(values: Mapping[str, Any], origin: str) -> Settings:
         SettingsError: Some of them cannot be used.
     """
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         lines = [_line(details, origin) for details in error.errors(include_url=False)]
         raise SettingsError("\n".join(lines)) from None
+    if settings.kubernetes and not settings.buckets.artifacts:
+        raise SettingsError(
+            f"{origin}: {PROJECT}:buckets.artifacts: is missing, so steps of a workflow cannot hand anything on; add "
+            f"it, or remove {PROJECT}:kubernetes"
+        )
+    return settings
 
 
 def _name(stack: str) -> str:
@@ -244,12 +318,15 @@ def _field(location: tuple[int | str, ...]) -> tuple[type[BaseModel], Any]:
     for part in location:
         if part in model.model_fields:
             field = model.model_fields[str(part)]
-            annotation = field.annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
-        elif field is Settings.model_fields["jobs"]:
-            model = JobSettings
+            model = _below(field.annotation) or model
     return model, field
+
+
+def _below(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field's value, or each value of its map or list, is of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_below, get_args(annotation))), None)
 
 
 def schema() -> str:

@@ -14,7 +14,7 @@ import pulumi_nomad
 
 from infra import images, naming
 from infra.settings import PROJECT, JobSettings, Settings, SettingsError
-from infra.workloads import jobspec
+from infra.workloads import jobspec, pipelines
 
 
 class NomadJobs(pulumi.ComponentResource):
@@ -40,14 +40,7 @@ class NomadJobs(pulumi.ComponentResource):
         Raises:
             SettingsError: A job and the stack's settings do not go together. Nothing is registered then.
         """
-        files = sorted((root / "jobs").glob("*/job.nomad.hcl"))
-        known = [naming.job_id(file.parent.name) for file in files]
-        unknown = set(settings.jobs) - set(known)
-        if unknown:
-            raise SettingsError(
-                f"{PROJECT}:jobs.{min(unknown)}: there is no such Nomad job under jobs/, so it would do nothing; "
-                f"remove it, or use one of: {', '.join(known)}"
-            )
+        files = pipelines.files(root, pipelines.NOMAD)
         jobs = [_job(file, root, settings) for file in files]
 
         super().__init__(f"{PROJECT}:workloads:NomadJobs", name, None, opts)

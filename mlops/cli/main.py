@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from mlops.cli import models, platform, run, runs
+from mlops.cli import data, models, platform, run, runs
 
 app = typer.Typer(
     name="mlops",
@@ -22,19 +22,30 @@ platform.register(app)
 run.register(app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
 
 
 def _known_errors() -> tuple[type[Exception], ...]:
     # Imported only when something was raised: `--help` pays for none of it.
     from infra.settings import SettingsError
     from mlops.cli.output import RefusalError
+    from mlops.data import DataError
     from mlops.engines.base import EngineError
     from mlops.engines.embedded.platform import PlatformError
     from mlops.parameters import ParameterError
     from mlops.plan import PlanError
     from mlops.registry import RegistryError
 
-    return (RefusalError, EngineError, ParameterError, PlanError, PlatformError, RegistryError, SettingsError)
+    return (
+        DataError,
+        RefusalError,
+        EngineError,
+        ParameterError,
+        PlanError,
+        PlatformError,
+        RegistryError,
+        SettingsError,
+    )
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ from mlops.plan.inventory import Inventory
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 _NOMAD = "http://127.0.0.1:4646"
 """Stands for the address of a stack that names none; the program is not to know that it is being recorded."""
+_KUBECONFIG = "/nowhere/kubeconfig"
+"""Stands for the cluster of a stack that names none; nothing reads it."""
 _SECONDS = 300
 
 
@@ -51,7 +53,8 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT) -> Inventory
         result = Path(folder, "inventory.json")
         environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         # An empty home: no credentials file of the caller's is found by a provider's library.
-        environment |= {"HOME": folder, "TMPDIR": folder, "NOMAD_ADDR": _NOMAD, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment |= {"HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment |= {"NOMAD_ADDR": _NOMAD, "KUBECONFIG": _KUBECONFIG}
         # -P: the folder of `program.py` is not on the path, where its modules could hide others' of the same name.
         command = [sys.executable, "-P", str(Path(__file__).with_name("program.py")), str(root), str(result)]
         try:

@@ -201,6 +201,9 @@ def _properties(token: str) -> Properties:
         ) from error
     registered = rpc.get_resource_module(package, module, "")
     info = getattr(registered, "mod_info", {"classes": {}})
+    if package == "kubernetes" and registered is None and "." in module:
+        # An API group that the SDK has nothing of is a cluster's own; its CustomResource declares no properties.
+        return Properties(inputs={"apiVersion": str, "kind": str, "metadata": dict, "spec": dict}, outputs={})
     if token not in info["classes"]:
         raise ValueError(f"the installed SDK of {package} has no resource {token}")
     resource = getattr(importlib.import_module(info["fqn"]), info["classes"][token])

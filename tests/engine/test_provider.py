@@ -80,6 +80,14 @@ def test_every_resource_of_the_sdk_can_be_made(engine: Engine) -> None:
         assert None not in state.values(), token
 
 
+def test_a_custom_resource_of_any_group_can_be_made(engine: Engine) -> None:
+    inputs = {"apiVersion": "argoproj.io/v1alpha1", "kind": "WorkflowTemplate", "spec": {"entrypoint": "main"}}
+    token = "kubernetes:argoproj.io/v1alpha1:WorkflowTemplate"  # noqa: S105
+    inputs |= {"metadata": {"name": "hello"}}
+    engine.stub.Check(provider_pb2.CheckRequest(urn=urn(token), news=struct(inputs)))
+    assert engine.create(token, inputs)[1] == inputs
+
+
 def test_in_a_preview_every_computed_output_is_unknown(engine: Engine) -> None:
     id_, state = engine.create(JOB, {"jobspec": JOBSPEC}, preview=True)
     assert id_ == ""
@@ -143,6 +151,8 @@ def test_functions_answer_from_the_table_or_say_which_is_missing(engine: Engine)
     ("token", "inputs", "message"),
     [
         (JOB, {"jobspecs": ""}, "has no input jobspecs"),
+        ("kubernetes:argoproj.io/v1alpha1:WorkflowTemplate", {"sepc": {}}, 'WorkflowTemplate has no input sepc"'),
+        ("kubernetes:apps/v1:Deploymnet", {}, "has no resource kubernetes:apps/v1:Deploymnet"),
         ("nomad:index/jobs:Jobs", {}, "has no resource nomad:index/jobs:Jobs"),
         ("nowhere:index/thing:Thing", {}, "no SDK of package nowhere is installed"),
     ],

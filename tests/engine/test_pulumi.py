@@ -25,7 +25,10 @@ pytestmark = [
 
 ADDRESS = "http://127.0.0.1:4646"
 """Where the recorder lets the program believe Nomad to be; nothing asks there."""
+KUBECONFIG = "/nowhere/kubeconfig"
+"""The same, of a cluster."""
 JOB = "nomad:index/job:Job"
+TEMPLATE = "kubernetes:argoproj.io/v1alpha1:WorkflowTemplate"
 
 
 @dataclass
@@ -50,7 +53,7 @@ class Stack:
 
     def must(self, *arguments: str) -> str:
         """Run it; it must succeed."""
-        done = self.pulumi(*arguments, NOMAD_ADDR=ADDRESS)
+        done = self.pulumi(*arguments, NOMAD_ADDR=ADDRESS, KUBECONFIG=KUBECONFIG)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -88,23 +91,29 @@ def stack(scratch_checkout: Path, tmp_path: Path) -> Iterator[Stack]:
     }
     provider = PassThrough()
     with serving(provider) as port:
-        one = Stack("local", scratch_checkout, {**environment, **debug_providers(port, "nomad")}, provider)
+        one = Stack(
+            "local", scratch_checkout, {**environment, **debug_providers(port, "nomad", "kubernetes")}, provider
+        )
         one.must("stack", "init", one.name)
         yield one
 
 
 def test_a_stack_goes_through_its_life(stack: Stack) -> None:
-    jobs = sorted(resource.name for resource in record("local", root=stack.checkout).of_type(JOB))
+    recorded = record("local", root=stack.checkout)
+    jobs, templates = ([resource.name for resource in recorded.of_type(kind)] for kind in (JOB, TEMPLATE))
     assert jobs
+    assert templates
+    names = sorted(jobs + templates)
 
     preview = json.loads(stack.must("preview", "--json", "--stack", stack.name))
-    planned = [step["newState"] for step in preview["steps"] if step["newState"]["type"] == JOB]
-    assert sorted(state["urn"].rpartition("::")[2] for state in planned) == jobs
-    assert all('job "' in state["inputs"]["jobspec"] for state in planned), "a preview shows the jobspec"
+    planned = [step["newState"] for step in preview["steps"] if step["newState"]["type"] in (JOB, TEMPLATE)]
+    assert sorted(state["urn"].rpartition("::")[2] for state in planned) == names
+    shown = [state["inputs"].get("jobspec") or state["inputs"]["spec"]["templates"] for state in planned]
+    assert all(shown), "a preview shows what is registered"
     assert set(preview["changeSummary"]) == {"create"}
     assert stack.provider.calls == [], "a preview creates nothing"
 
-    assert stack.run("up") == [("Create", name) for name in jobs]
+    assert stack.run("up") == [("Create", name) for name in names]
     assert stack.run("up", "--expect-no-changes") == []
 
     file = stack.checkout / "stacks" / f"Pulumi.{stack.name}.yaml"
@@ -115,7 +124,7 @@ def test_a_stack_goes_through_its_life(stack: Stack) -> None:
     (held,) = (state for urn, state in stack.state().items() if urn.endswith(f"{JOB}::{jobs[0]}"))
     assert held["inputs"]["hcl2"]["vars"]["count"] == "2"
 
-    assert stack.run("destroy") == [("Delete", name) for name in jobs]
+    assert stack.run("destroy") == [("Delete", name) for name in names]
     assert stack.state() == {}
 
 
@@ -133,12 +142,23 @@ def test_pulumi_registers_what_the_recorder_says(stack: Stack) -> None:
             assert _without_engines_own(held["inputs"]) == resource.inputs, urn
 
 
-def test_without_an_address_it_says_so_in_one_line(stack: Stack) -> None:
-    done = stack.pulumi("up", "--yes", "--stack", stack.name)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "hybrid-mlops:nomad.address: this stack names no Nomad and NOMAD_ADDR is not set"),
+        (
+            {"NOMAD_ADDR": ADDRESS},
+            "hybrid-mlops:kubernetes.context: this stack names no cluster and KUBECONFIG is not set",
+        ),
+    ],
+    ids=["nomad", "kubernetes"],
+)
+def test_without_an_engine_it_says_so_in_one_line(stack: Stack, given: dict[str, str], message: str) -> None:
+    done = stack.pulumi("up", "--yes", "--stack", stack.name, **given)
     assert done.returncode != 0
     told = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip().startswith("error: ")]
     assert len(told) == 2, told
-    assert told[0].startswith("error: hybrid-mlops:nomad.address: this stack names no Nomad and NOMAD_ADDR is not set")
+    assert told[0].startswith(f"error: {message}")
     assert told[1] == "error: an unhandled error occurred: program exited with non-zero exit code: 1", "Pulumi's own"
     assert "Traceback" not in done.stdout + done.stderr
     assert stack.provider.calls == []

@@ -79,7 +79,7 @@ def test_a_second_job_is_found_and_filled(tree: Path) -> None:
         "greeting": "hello ${not} a template",
         "image_tensornode": first.inputs["hcl2"]["vars"]["image_tensornode"],
     }
-    assert inventory.outputs == {"nomad_jobs": ["sales-close-prediction", "second-job"]}
+    assert inventory.outputs["nomad_jobs"] == ["sales-close-prediction", "second-job"]
 
 
 def test_values_are_passed_as_nomad_parses_them(tree: Path) -> None:
@@ -140,8 +140,8 @@ def test_a_wrong_variable_is_told(tree: Path, expected: str, given: dict[str, An
 def test_settings_of_no_job_are_told(tree: Path) -> None:
     edit(tree, gone={"count": 2})
     assert message(tree) == (
-        "hybrid-mlops:jobs.gone: there is no such Nomad job under jobs/, so it would do nothing; remove it, or use one "
-        "of: sales-close-prediction"
+        "hybrid-mlops:jobs.gone: there is no such job under jobs/, so it would do nothing; remove it, or use one of: "
+        "sales-close-prediction"
     )
 
 

@@ -13,13 +13,21 @@ from infra.settings import SettingsError
 GOOD: dict[str, Any] = {
     "nomad": {"address": "https://nomad.example.com:4646"},
     "images": {"repository": "europe-docker.pkg.dev/project/images"},
-    "buckets": {"models": "example-models", "data": "example-data"},
+    "buckets": {"models": "example-models", "data": "example-data", "artifacts": "example-artifacts"},
+    "kubernetes": {
+        "context": "gke_project_region_cluster",
+        "namespace": "mlops",
+        "service_accounts": {"trainer": "refit-trainer"},
+        "pools": {"h2o": {"node_selector": {"pool": "h2o"}, "tolerations": [{"key": "pool", "value": "h2o"}]}},
+        "maven_repository": "https://maven.example.com/models",
+    },
     "jobs": {
+        "model-refit": {"resources": {"train": {"cpu": 2, "memory": "4Gi"}}, "variables": {"schedules": ["0 3 * * 0"]}},
         "sales-close-prediction": {
             "count": 2,
             "variables": {"train_cpu": 1000, "salesforce_hosts": ["login.example.com"], "on": True},
             "parameters": {"epochs": 5, "learning_rate": 0.01, "save_path": "sales"},
-        }
+        },
     },
 }
 JOB = "stack.yaml: hybrid-mlops:jobs.sales-close-prediction"
@@ -35,7 +43,7 @@ BAD = [
     ("nomad.adress", "x", "stack.yaml: hybrid-mlops:nomad.adress: is no setting, so it would do nothing", "'address'?"),
     ("nomad.address", "https://user:secret@nomad", "stack.yaml: hybrid-mlops:nomad.address: ", "correct it"),
     ("nomda", {}, "stack.yaml: hybrid-mlops:nomda: is no setting, so it would do nothing", "did you mean 'nomad'?"),
-    ("zzz", 1, "stack.yaml: hybrid-mlops:zzz: is no setting", "use one of: nomad, images, buckets, jobs"),
+    ("zzz", 1, "stack.yaml: hybrid-mlops:zzz: is no setting", "use one of: nomad, kubernetes, images, buckets"),
     ("images", None, "stack.yaml: hybrid-mlops:images: is missing, so the stack cannot be planned", "add it (Where"),
     ("images", "docker.io", "stack.yaml: hybrid-mlops:images: input should be a valid dictionary", "correct it (Where"),
     ("images.repository", "", "stack.yaml: hybrid-mlops:images.repository: string should match", "such as europe-"),
@@ -47,6 +55,30 @@ BAD = [
     ("jobs.sales-close-prediction.count", 0, f"{JOB}.count: input should be greater than or equal to 1", "Allocations"),
     ("jobs.sales-close-prediction.count", "many", f"{JOB}.count: input should be a valid integer", "Allocations"),
     ("jobs.sales-close-prediction.cuont", 2, f"{JOB}.cuont: is no setting", "did you mean 'count'?"),
+    ("buckets.artifacts", None, "stack.yaml: hybrid-mlops:buckets.artifacts: is missing", "hand anything on"),
+    ("kubernetes.namespace", None, "stack.yaml: hybrid-mlops:kubernetes.namespace: is missing", "add it (Namespace of"),
+    ("kubernetes.namespace", "Mlops", "stack.yaml: hybrid-mlops:kubernetes.namespace: string should", "which exists"),
+    ("kubernetes.contxt", "x", "stack.yaml: hybrid-mlops:kubernetes.contxt: is no setting", "did you mean 'context'?"),
+    ("kubernetes.service_accounts.spark", "a b", "stack.yaml: hybrid-mlops:kubernetes.service_accounts.spark", "role"),
+    ("kubernetes.pools.h2o.node_selectr", {}, "stack.yaml: hybrid-mlops:kubernetes.pools.h2o.node_selectr", "mean"),
+    (
+        "kubernetes.pools.h2o.tolerations",
+        [{"key": "pool", "effect": "Never"}],
+        "stack.yaml: hybrid-mlops:kubernetes.pools.h2o.tolerations.0.effect: input should be 'NoSchedule'",
+        "The taint's effect.",
+    ),
+    (
+        "kubernetes.maven_repository",
+        "https://user:secret@maven.example.com",
+        "stack.yaml: hybrid-mlops:kubernetes.maven_repository: string should match",
+        "URL of the Maven repository",
+    ),
+    (
+        "jobs.model-refit.resources.train.memory",
+        "4 GB",
+        "stack.yaml: hybrid-mlops:jobs.model-refit.resources.train.memory: string should match",
+        "such as 2Gi",
+    ),
     (
         "jobs.sales-close-prediction.variables.train_cpu",
         {"mhz": 1},
@@ -82,6 +114,7 @@ def test_settings_are_read() -> None:
     assert job.variables == {"train_cpu": 1000, "salesforce_hosts": ["login.example.com"], "on": True}
     assert job.variables["on"] is True
     # A run's parameters are text, whatever YAML makes of them.
+    assert read.jobs["model-refit"].resources["train"].cpu == "2"
     assert job.parameters == {"epochs": "5", "learning_rate": "0.01", "save_path": "sales"}
 
 
@@ -131,7 +164,8 @@ def test_the_schema_is_fresh() -> None:
 
 def test_every_setting_is_described() -> None:
     models = [settings.Settings, settings.NomadSettings, settings.ImageSettings]
-    models += [settings.BucketSettings, settings.JobSettings]
+    models += [settings.BucketSettings, settings.JobSettings, settings.KubernetesSettings, settings.PoolSettings]
+    models += [settings.TolerationSettings, settings.ResourceSettings]
     undescribed = [
         f"{model.__name__}.{name}"
         for model in models

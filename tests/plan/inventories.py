@@ -16,8 +16,8 @@ from infra.settings import ROOT
 from mlops.plan import SECRET, UNKNOWN, Inventory, Resource, record
 
 FOLDER = ROOT / "tests" / "inventories"
-# The text of a job is its file's, which a test compares; made-up outputs say nothing.
-_LEFT_OUT = ("jobspec",)
+# What a job or a template says is its file's, which tests compare; made-up outputs say nothing.
+_LEFT_OUT = ("jobspec", "spec")
 
 
 def path(stack: str) -> Path:

@@ -109,11 +109,13 @@ pulumi.export('plain', other.require('plain'))
 def test_the_program_sees_only_listed_environment_variables(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOMAD_TOKEN", "of-the-caller")
     monkeypatch.setenv("NOMAD_ADDR", "https://nomad.of-the-caller.example")
+    monkeypatch.setenv("KUBECONFIG", "/of-the-caller/kubeconfig")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/of-the-caller.json")
     inventory = planned(tree, "import os\npulumi.export('environment', dict(os.environ))\n")
     assert "of-the-caller" not in inventory.model_dump_json()
     assert set(inventory.outputs["environment"]) <= {
-        *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "HOME", "TMPDIR", "NOMAD_ADDR", "PYTHONDONTWRITEBYTECODE")
+        *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "HOME", "TMPDIR", "PYTHONDONTWRITEBYTECODE"),
+        *("NOMAD_ADDR", "KUBECONFIG"),
     }
 
 
