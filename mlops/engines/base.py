@@ -1,14 +1,16 @@
 """One `Run` type and one `Engine` interface, whichever engine runs a pipeline.
 
-Owns what the command knows of a run. Deliberately knows no engine: `nomad.py` speaks Nomad's API, to a real Nomad and
-to the embedded engine alike.
+Owns what the command knows of a run, and how runs are waited for. Deliberately knows no engine: `nomad.py` speaks
+Nomad's API, `argo.py` Argo Server's, to the real ones and to the embedded engine alike.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Status = Literal["pending", "running", "complete", "failed", "lost", "stopped"]
+_POLL_SECONDS = 0.5
 FINISHED: frozenset[Status] = frozenset({"complete", "failed", "lost", "stopped"})
 
 
@@ -42,7 +44,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Execution:
-    """What makes one model version: a Nomad allocation. `id` ends the version id."""
+    """What makes one model version: a Nomad allocation, an Argo workflow. `id` ends the version id."""
 
     id: str
     status: Status
@@ -52,7 +54,13 @@ class Execution:
 
 @dataclass(frozen=True)
 class Run:
-    """One submission of a pipeline with its parameters. `created` is in seconds since 1970."""
+    """One submission of a pipeline with its parameters.
+
+    Attributes:
+        created: In seconds since 1970.
+        message: What the engine says of the whole, where it says anything.
+        notes: What of the pipeline means nothing where it ran.
+    """
 
     id: str
     pipeline: str
@@ -60,6 +68,8 @@ class Run:
     parameters: Mapping[str, str]
     created: float
     executions: tuple[Execution, ...] = field(default=())
+    message: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -104,8 +114,31 @@ class Engine(Protocol):
         ...
 
 
+def watch(status: Callable[[str], Run], run_ids: Iterable[str]) -> Iterator[Run]:
+    """Ask after runs: each whenever it changed, until all have finished."""
+    seen: dict[str, Run | None] = dict.fromkeys(run_ids)
+    open_runs = list(seen)
+    while open_runs:
+        for run_id in open_runs:
+            run = status(run_id)
+            if run != seen[run_id]:
+                seen[run_id] = run
+                yield run
+        open_runs = [run_id for run_id in open_runs if not ((run := seen[run_id]) and run.finished)]
+        if open_runs:
+            # A thousand runs are asked after less often than one, so that asking costs the engine next to nothing.
+            time.sleep(max(_POLL_SECONDS, 0.02 * len(open_runs)))
+
+
+def one_line(text: str) -> str:
+    """An engine's answer as one line."""
+    return " ".join(text.split()) or "the engine refused without a reason"
+
+
 def reason(engine: Engine, execution: Execution, step: Step) -> str:
     """Why a step failed: the last line that it wrote for people, or else what the engine says."""
+    if step.exit_code is None and step.message:  # it was ended, or never began: what it wrote is not why
+        return step.message
     lines = "".join(engine.logs(execution.id, step.name, "stderr", follow=False)).strip().splitlines()
     return lines[-1] if lines else step.message
 

@@ -6,7 +6,6 @@ does not look (`parseIdempotencyToken` in Nomad's command/agent/http.go reads th
 
 import codecs
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
@@ -15,9 +14,8 @@ import nomad
 import requests
 from nomad.api.exceptions import BaseNomadException
 
-from mlops.engines.base import EngineError, Execution, Run, Status, Step, total, version_id
+from mlops.engines.base import EngineError, Execution, Run, Status, Step, one_line, total, version_id, watch
 
-_POLL_SECONDS = 0.5
 _REQUEST_SECONDS = 30
 
 
@@ -94,7 +92,7 @@ class NomadEngine:
             if response.status_code == 404:  # the task never started, so it has no log
                 return
             if not response.ok:
-                raise EngineError(_line(response.text))
+                raise EngineError(one_line(response.text))
             yield from codecs.iterdecode(response.iter_content(chunk_size=None), "utf-8", errors="replace")
         except requests.RequestException as error:
             raise EngineError(self._unreachable(error)) from error
@@ -105,19 +103,7 @@ class NomadEngine:
 
     def wait(self, run_ids: Iterable[str]) -> Iterator[Run]:
         """See Engine.wait."""
-        seen: dict[str, Run | None] = dict.fromkeys(run_ids)
-        open_runs = list(seen)
-        while True:
-            for run_id in open_runs:
-                run = self.status(run_id)
-                if run != seen[run_id]:
-                    seen[run_id] = run
-                    yield run
-            open_runs = [run_id for run_id in open_runs if not ((run := seen[run_id]) and run.finished)]
-            if not open_runs:
-                return
-            # A thousand runs are asked after less often than one, so that asking costs the engine next to nothing.
-            time.sleep(max(_POLL_SECONDS, 0.02 * len(open_runs)))
+        return watch(self.status, run_ids)
 
     def _call(
         self,
@@ -136,7 +122,7 @@ class NomadEngine:
         except BaseNomadException as error:
             answer = error.nomad_resp
             if isinstance(answer, requests.Response):
-                raise EngineError(_line(answer.text)) from error
+                raise EngineError(one_line(answer.text)) from error
             raise EngineError(self._unreachable(error)) from error
         except (requests.RequestException, ValueError) as error:
             raise EngineError(self._unreachable(error)) from error
@@ -146,10 +132,6 @@ class NomadEngine:
             f"Nomad at {self._address} does not answer ({type(error).__name__}), so nothing is known of the runs; "
             "start it, or check the address and NOMAD_CACERT"
         )
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split()) or "the engine refused without a reason"
 
 
 def _summarised(job: Mapping[str, Any]) -> Status:

@@ -1,7 +1,7 @@
 """Where the folder of an image is whose program scores.
 
-Owns the order of looking: the variable, `/app` where the image has it, the checkout's `images/`, as which the registry's
-image is laid out. Deliberately not: what the program is called with.
+Owns the order of looking: the variable, `/app` where the image has it, the checkout's `images/` (so the registry's
+image is laid out). Deliberately not: what the program is called with.
 """
 
 import os
