@@ -5,6 +5,8 @@ import typer
 from mlops.cli.output import Json, RefusalError, err, out, print_json, table
 from mlops.paths import CHECKOUT, state
 
+_ARGO = "kubernetes:argoproj.io/"
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
@@ -27,10 +29,20 @@ def up(*, json: Json = False) -> None:
     settings = load("local")
     with err.status("Reading what stack local registers ..."):
         inventory = record("local")
-    jobs = [resource for resource in inventory.resources if resource.type == "nomad:index/job:Job"]
+    jobs = inventory.of_type("nomad:index/job:Job")
+    definitions = [resource for resource in inventory.resources if resource.type.startswith(_ARGO)]
+    artifacts = getattr(settings.buckets, "artifacts", None)
+    buckets = [name for name in (settings.buckets.models, settings.buckets.data, artifacts) if name]
     with err.status("Starting bucket, feed and engine ..."):
-        platform = embedded.up(state(), buckets=[settings.buckets.models, settings.buckets.data])
-    registered = []
+        platform = embedded.up(state(), buckets=buckets)
+    if artifacts:
+        embedded.artifacts_in(platform, artifacts)
+    registered: list[str] = []
+    for definition in definitions:
+        try:
+            registered.append(embedded.register_definition(platform, definition.inputs))
+        except embedded.PlatformError as error:
+            raise RefusalError(f"{definition.name}: {error}") from error
     for job in jobs:
         with err.status(f"Registering {job.name} ..."):
             variables = (job.inputs.get("hcl2") or {}).get("vars") or {}
@@ -44,7 +56,7 @@ def up(*, json: Json = False) -> None:
     table(
         ["what", "where"],
         [
-            ["engine (Nomad's API)", platform.nomad_address],
+            ["engine (Nomad's API, Argo Server's)", platform.nomad_address],
             ["bucket (GCS API)", platform.storage_address],
             ["feed (Salesforce API)", platform.feed_url],
             ["state", str(state())],

@@ -206,7 +206,8 @@ def _steps(workflow: Workflow) -> dict[str, Node]:
         ):
             found.append((node, node))
     found.sort(key=lambda pair: pair[0].get("startedAt") or "")
-    names = [node.get("displayName") or node["name"] for node, _ in found]
+    whole = workflow["metadata"]["name"]  # the only node is named as the workflow is: its template tells more
+    names = [node["templateName"] if node["name"] == whole else node["displayName"] for node, _ in found]
     return {
         # Two templates may each have a step of that name.
         name if names.count(name) == 1 else node["name"].partition(".")[2] or node["name"]: {
