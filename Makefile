@@ -1,5 +1,7 @@
 # Two commands are enough: `make run` and `make test`. Each sets up what it needs by itself, and nothing twice.
 SHELL := /bin/sh
+# `make run` is for the platform on this machine, whatever Nomad a shell points to.
+unexport NOMAD_ADDR
 PYTHON ?= $(firstword $(shell command -v python3 python3.13 python3.12 python3.11 2>/dev/null) python3)
 MLOPS := .venv/bin/mlops
 IMAGES_WITH_TESTS = $(patsubst %/package.json,%,$(shell grep -ls '"test":' images/*/package.json))
@@ -45,6 +47,6 @@ lock: setup ## Renew the hash locks; LOCK_ARGS=--upgrade takes the newest versio
 	tools/lock $(LOCK_ARGS)
 
 clean: ## Stop the platform, and remove all that was installed or stored
-	@if [ -x $(MLOPS) ]; then $(MLOPS) down; fi
+	-@if [ -x $(MLOPS) ]; then $(MLOPS) down; fi
 	rm -rf .venv .cache .state .pytest_cache .ruff_cache images/*/node_modules images/*/.venv images/*/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -262,23 +262,24 @@ def _no_data_url(text: str) -> str | None:
 
 
 def _no_gs_uri(text: str) -> str | None:
-    """Why a text is no bucket with a prefix; none if it is one."""
-    match = re.fullmatch(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])((?:/[0-9A-Za-z._-]+)*)", text)
-    if not match or any(part in (".", "..") for part in match[2].split("/")):
+    """Why a text is no bucket with a prefix, as the registry takes them; none if it is one."""
+    if ".." in text or not re.fullmatch(
+        r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[0-9A-Za-z_][0-9A-Za-z._-]{0,199}){0,8}", text
+    ):
         return "is not gs://BUCKET or gs://BUCKET/PREFIX"
     return None
 
 
 def _no_relative_path(text: str) -> str | None:
-    """Why a text is no path below the run's directory; none if it is one."""
+    """Why a text is no path below the run's directory that the registry would store; none if it is one."""
     if text.startswith("/"):
         return "is an absolute path"
     parts = text.split("/")
     if ".." in parts:
         return "leads out of the run's directory"
-    if len(text) > 255 or not all(re.fullmatch(r"[0-9A-Za-z._-]+", part) and part != "." for part in parts):
+    if len(text) > 200 or len(parts) > 32 or not all(re.fullmatch(r"[0-9A-Za-z_][0-9A-Za-z._-]*", p) for p in parts):
         return "is not a path of letters, digits, dots, dashes and underscores"
-    return None
+    return "has two dots in a row, which no stored file may have" if ".." in text else None
 
 
 _FORMATS = {"data-url": _no_data_url, "gs-uri": _no_gs_uri, "relative-path": _no_relative_path}

@@ -344,6 +344,9 @@ def image_step(image, where):
         lock = str(image / "requirements.txt")
         into["VIRTUAL_ENV"] = str(venv)
         run(UV, "pip", "sync", "--require-hashes", "--allow-empty-requirements", lock, **into)
+        # The embedded engine looks for this, and would install once more (mlops/engines/embedded/images.py).
+        digest = hashlib.sha256((image / "requirements.txt").read_bytes()).hexdigest()
+        (venv / "requirements.sha256").write_text(digest)
 
     outputs = [venv / "bin" / "python"]
     return Step("Python packages of images/" + image.name, [*where, image / "requirements.txt"], outputs, install)

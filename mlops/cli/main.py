@@ -47,6 +47,12 @@ def main() -> None:
         # The reader (`| head`) has gone; nothing is left to say, and the interpreter's own flush would say it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        # What stays in the buffer would fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        what = f"use {error.filename}" if error.filename else "write the output"
+        typer.echo(f"mlops: cannot {what}: {error.strerror or error}", err=True)
+        sys.exit(1)
     except Exception as error:
         if not isinstance(error, _known_errors()):
             raise

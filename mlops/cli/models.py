@@ -17,7 +17,7 @@ from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_
 from mlops.cli.session import Session
 
 app = typer.Typer(
-    help="Model versions in the bucket: list, show, verify, promote, predict, reproduce.", invoke_without_command=True
+    help="Model versions in the bucket: list, show, verify, promote, predict.", invoke_without_command=True
 )
 
 Version = Annotated[
@@ -147,6 +147,8 @@ def _target(output: Path | None) -> Iterator[IO[str]]:
             try:
                 yield file
                 file.flush()
+                # What a temporary file is made with is for its owner alone.
+                Path(file.name).chmod(0o666 & ~_umask())
                 Path(file.name).replace(output)
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
@@ -155,13 +157,21 @@ def _target(output: Path | None) -> Iterator[IO[str]]:
         raise RefusalError(f"{output} cannot be written ({os.strerror(error.errno or 0)}), so nothing was") from error
 
 
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
 def _write_csv(target: IO[str], rows: Iterator[dict[str, Any]]) -> int:
     writer: csv.DictWriter[str] | None = None
     count = 0
-    for count, row in enumerate(rows, 1):  # noqa: B007 - the count is the result
+    for count, row in enumerate(rows, 1):
         if writer is None:
             writer = csv.DictWriter(target, fieldnames=list(row), lineterminator="\n")
             writer.writeheader()
+        if (extra := next((name for name in row if name not in writer.fieldnames), None)) is not None:
+            raise RefusalError(f"row {count} has the column {extra!r}, which the first row has not; add --json")
         writer.writerow(row)
     return count
 

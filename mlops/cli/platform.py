@@ -1,5 +1,7 @@
 """`mlops up` and `mlops down`: the embedded platform."""
 
+import os
+
 import typer
 
 from mlops.cli.output import Json, RefusalError, err, out, print_json, table
@@ -27,6 +29,17 @@ def up(*, json: Json = False) -> None:
     for file in parameters.files(CHECKOUT / "jobs").values():
         parameters.load(file)
     settings = load("local")
+    address = settings.nomad.address or os.environ.get("NOMAD_ADDR")
+    if address:
+        raise RefusalError(
+            f"stack local is served by the Nomad at {address}, so the embedded platform would get no runs; "
+            "unset NOMAD_ADDR, or take the address out of the stack file"
+        )
+    if server := os.environ.get("ARGO_SERVER"):
+        raise RefusalError(
+            f"stack local is served by the Argo Server at {server}, so the embedded platform would get no runs; unset "
+            "ARGO_SERVER"
+        )
     with err.status("Reading what stack local registers ..."):
         inventory = record("local")
     jobs = inventory.of_type("nomad:index/job:Job")

@@ -72,7 +72,9 @@ def run(
     ] = False,
     idempotency_token: Annotated[
         str | None,
-        typer.Option(help="Repeating a command with the same token starts nothing twice, it follows what it started."),
+        typer.Option(
+            help="A repeat with the same token starts nothing twice but what was lost; it follows what it started."
+        ),
     ] = None,
     stack: Stack = "local",
     json: Json = False,
@@ -119,7 +121,7 @@ def run(
     started: list[str] = []
     try:
         for values, token in requests:
-            started.append(engine.submit(pipeline, values, token))
+            started.append(_submit(engine, pipeline, values, token))
         if detach:
             _tell_detached(started, json=json)
             return
@@ -129,6 +131,15 @@ def run(
         raise
     _report(session, pipeline, finished, json=json)
     _exit(finished)
+
+
+def _submit(engine: Engine, pipeline: str, values: dict[str, str], token: str | None) -> str:
+    run_id = engine.submit(pipeline, values, token)
+    while token and engine.status(run_id).status == "lost":
+        # It will never store anything. Its successor's token follows from it, so that this too starts nothing twice.
+        token = f"{token}/{run_id}"
+        run_id = engine.submit(pipeline, values, token)
+    return run_id
 
 
 def _range(text: str) -> range:

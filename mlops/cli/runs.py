@@ -88,6 +88,7 @@ def logs(
     stream: Annotated[Literal["stdout", "stderr"] | None, typer.Option(help="Only this stream.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task ends.")] = False,
     stack: Stack = "local",
+    json: Json = False,
 ) -> None:
     """Print the output of a run's tasks, one after the other."""
     engine, run_id = _resolve(Session(stack), run)
@@ -97,6 +98,21 @@ def logs(
         steps = [(execution, name) for execution, name in steps if name == task]
         if not steps:
             raise RefusalError(f"{found.id} has no task {task!r}; `mlops runs show {run}` names its tasks")
+    if json:
+        kinds = ("stdout", "stderr") if stream is None else (stream,)
+        print_json(
+            [
+                {
+                    "execution": execution.id,
+                    "task": name,
+                    "stream": kind,
+                    "text": "".join(engine.logs(execution.id, name, kind, follow=follow)),
+                }
+                for execution, name in steps
+                for kind in kinds
+            ]
+        )
+        return
     if follow and len(steps) > 1 and stream is None and task is None:
         stream = "stdout"  # two streams cannot be followed in turn
     for execution, name in steps:

@@ -58,6 +58,11 @@ class Session:
 
         if self._nomad_address or self._argo_address:
             return None
+        if self.stack != "local":
+            raise RefusalError(
+                f"stack {self.stack} names no Nomad, so there is no engine to ask; "
+                "set hybrid-mlops:nomad.address in its file, or NOMAD_ADDR, or ARGO_SERVER"
+            )
         platform = find(paths.state())
         if platform is None:
             raise RefusalError(
@@ -66,6 +71,9 @@ class Session:
             )
         # The registry's client reads the bucket's address where Google's libraries look for it.
         os.environ["STORAGE_EMULATOR_HOST"] = platform.storage_address
+        # No proxy of the machine's reaches loopback; what is already excepted from it stays so.
+        spared = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        os.environ["no_proxy"] = ",".join(filter(None, (spared, "127.0.0.1,localhost")))
         return platform
 
     def engine(self, pipeline: str) -> Engine:

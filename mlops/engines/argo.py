@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import requests
 
-from mlops.engines.base import EngineError, Execution, Run, Status, Step, one_line, version_id, watch
+from mlops.engines.base import EngineError, Execution, RefusedError, Run, Status, Step, refusal, version_id, watch
 
 PIPELINE_LABEL = "hybrid-mlops/pipeline"
 _POD_NAMES = "workflows.argoproj.io/pod-name-format"
@@ -91,7 +91,7 @@ class ArgoEngine:
                 if response.status_code == 404:
                     return
                 if not response.ok:
-                    raise EngineError(_said(response))
+                    raise _refusal(response)
                 if response.headers.get("Content-Type", "").startswith("text/plain"):
                     yield from codecs.iterdecode(response.iter_content(chunk_size=None), "utf-8", errors="replace")
                 elif stream == "stdout":
@@ -113,7 +113,7 @@ class ArgoEngine:
         for workflow in self._ask("get", "", params={"fields": "items.metadata"}).get("items") or []:
             if workflow["metadata"]["uid"] == uid:
                 return self._ask("get", f"/{quote(workflow['metadata']['name'], safe='')}")
-        raise EngineError(f"there is no workflow with the uid {uid}; `mlops runs list` shows those there are")
+        raise RefusedError(f"there is no workflow with the uid {uid}; `mlops runs list` shows those there are")
 
     def _ask(
         self, method: str, path: str, *, params: dict[str, str] | None = None, json: Any = None, taken: bool = False
@@ -126,7 +126,7 @@ class ArgoEngine:
             if response.status_code == 409 and taken:
                 return None
             if not response.ok:
-                raise EngineError(_said(response))
+                raise _refusal(response)
             return response.json()
         except (requests.RequestException, ValueError) as error:
             raise EngineError(self._unreachable(error)) from error
@@ -138,11 +138,16 @@ class ArgoEngine:
         )
 
 
-def _said(response: requests.Response) -> str:
+def _refusal(response: requests.Response) -> EngineError:
     try:
-        return one_line(str(response.json()["message"]))
+        said = str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
-        return one_line(response.text)
+        said = response.text
+    return refusal(response.status_code, said)
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def _pipeline(workflow: Workflow) -> str:
@@ -165,7 +170,7 @@ def _run(workflow: Workflow, *, executions: bool = True) -> Run:
         parameters=parameters,
         created=_time(metadata["creationTimestamp"]),
         executions=(Execution(metadata["uid"], phase, steps, version),) if executions else (),
-        message=one_line(status["message"]) if status.get("message") else "",
+        message=_line(status.get("message")),
         notes=tuple(one["message"] for one in status.get("conditions") or () if one.get("type") == "Ignored"),
     )
 
@@ -239,7 +244,7 @@ def _step(name: str, node: Node, nodes: Mapping[str, Node]) -> Step:
         failed=phase in _FAILED,
         restarts=len(_attempts(retry)) - 1 if retry else 0,
         exit_code=int(code) if code not in (None, "") else None,
-        message=one_line(node["message"]) if node.get("message") else "",
+        message=_line(node.get("message")),
         cpu_mhz=requests_.get("cpu"),
         memory_mb=requests_.get("memory"),
         peak_memory_mb=peak / 2**20 if peak is not None else None,

@@ -15,7 +15,15 @@ FINISHED: frozenset[Status] = frozenset({"complete", "failed", "lost", "stopped"
 
 
 class EngineError(Exception):
-    """The engine refused or could not be reached; the message is one line that says what to do."""
+    """The engine could not be reached, or failed; the message is one line that says what to do."""
+
+    exit_code = 1
+
+
+class RefusedError(EngineError):
+    """The engine refused what it was asked; a repeat would be refused too."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -130,16 +138,20 @@ def watch(status: Callable[[str], Run], run_ids: Iterable[str]) -> Iterator[Run]
             time.sleep(max(_POLL_SECONDS, 0.02 * len(open_runs)))
 
 
-def one_line(text: str) -> str:
-    """An engine's answer as one line."""
-    return " ".join(text.split()) or "the engine refused without a reason"
+def refusal(status: int, text: str) -> EngineError:
+    """The error that an engine's answer means, by its HTTP status and what it says."""
+    message = " ".join(text.split()) or "the engine refused without a reason"
+    return RefusedError(message) if status < 500 else EngineError(message)
 
 
 def reason(engine: Engine, execution: Execution, step: Step) -> str:
     """Why a step failed: the last line that it wrote for people, or else what the engine says."""
     if step.exit_code is None and step.message:  # it was ended, or never began: what it wrote is not why
         return step.message
-    lines = "".join(engine.logs(execution.id, step.name, "stderr", follow=False)).strip().splitlines()
+    try:
+        lines = "".join(engine.logs(execution.id, step.name, "stderr", follow=False)).strip().splitlines()
+    except EngineError:  # its node may be gone; the other runs are still to be watched
+        lines = []
     return lines[-1] if lines else step.message
 
 

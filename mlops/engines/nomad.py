@@ -14,7 +14,7 @@ import nomad
 import requests
 from nomad.api.exceptions import BaseNomadException
 
-from mlops.engines.base import EngineError, Execution, Run, Status, Step, one_line, total, version_id, watch
+from mlops.engines.base import EngineError, Execution, Run, Status, Step, refusal, total, version_id, watch
 
 _REQUEST_SECONDS = 30
 
@@ -92,7 +92,7 @@ class NomadEngine:
             if response.status_code == 404:  # the task never started, so it has no log
                 return
             if not response.ok:
-                raise EngineError(one_line(response.text))
+                raise refusal(response.status_code, response.text)
             yield from codecs.iterdecode(response.iter_content(chunk_size=None), "utf-8", errors="replace")
         except requests.RequestException as error:
             raise EngineError(self._unreachable(error)) from error
@@ -122,7 +122,7 @@ class NomadEngine:
         except BaseNomadException as error:
             answer = error.nomad_resp
             if isinstance(answer, requests.Response):
-                raise EngineError(one_line(answer.text)) from error
+                raise refusal(answer.status_code, answer.text) from error
             raise EngineError(self._unreachable(error)) from error
         except (requests.RequestException, ValueError) as error:
             raise EngineError(self._unreachable(error)) from error
@@ -139,10 +139,15 @@ def _summarised(job: Mapping[str, Any]) -> Status:
     for group in ((job.get("JobSummary") or {}).get("Summary") or {}).values():
         for state, number in group.items():
             counts[state] = counts.get(state, 0) + number
+    ended = sum(counts.get(state, 0) for state in ("Complete", "Failed", "Lost", "Unknown"))
     if job["Status"] == "dead" and job.get("Stop"):
         return "stopped"
     if job["Status"] != "dead":
-        return "running" if counts.get("Running") or counts.get("Complete") else "pending"
+        if counts.get("Running"):
+            return "running"
+        if counts.get("Unknown") and not (counts.get("Queued") or counts.get("Starting")):
+            return "failed" if counts.get("Failed") else "lost"  # out of reach, as in `_execution`
+        return "running" if ended else "pending"
     return "failed" if counts.get("Failed") else "lost" if counts.get("Lost") else "complete"
 
 

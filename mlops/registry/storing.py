@@ -5,6 +5,7 @@ be repeated after a kill at any point.
 """
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from .bucket import Bucket
 from .errors import BadInputError, ConflictError, NothingToStoreError
 from .manifest import Engine, File, Lane, Manifest, Training, loads, parse, validated
 from .names import MANIFEST, BucketPath
+
+_log = logging.getLogger("mlops.registry")
 
 TRAINING = "training.json"
 
@@ -75,7 +78,10 @@ def store(bucket: Bucket, path: BucketPath, model: str, version_id: str, run_dir
             if existing is None or existing != manifest.model_copy(update={"created": existing.created}):
                 raise
             manifest = existing
-    remove_run_dir(run_dir, version_id)
+    try:
+        remove_run_dir(run_dir, version_id)
+    except BadInputError as error:  # the version is stored; `verify` tries again
+        _log.warning("%s", error)
     return manifest
 
 

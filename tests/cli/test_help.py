@@ -1,8 +1,20 @@
 """What the command says without a platform."""
 
+import re
 from pathlib import Path
 
+import typer
+
+from mlops.cli import models, runs
 from tests.conftest import Mlops
+
+
+def test_the_help_of_a_group_names_its_commands() -> None:
+    for app in (models.app, runs.app):
+        group = typer.main.get_group(app)
+        named = re.search(r": ([a-z, ]+)\.$", group.help or "")
+        assert named
+        assert named[1].split(", ") == list(group.commands)
 
 
 def test_the_help_of_run_lists_every_pipelines_parameters_with_what_the_stack_gives(tmp_path: Path) -> None:

@@ -159,8 +159,8 @@ def test_secrets_reach_the_environment_and_no_disk(tmp_path: Path) -> None:
     async def run() -> None:
         processes = Processes()
         store = Store(tmp_path / "state.db")
-        variables = {"nomad/jobs/secret": {"token": secret}}
-        here = Machine(tmp_path, tmp_path, processes, Scheduler(Resources(1000, 1000)), Images(tmp_path), {}, variables)
+        scheduler, images = Scheduler(Resources(1000, 1000)), Images(tmp_path)
+        here = Machine(tmp_path, tmp_path, processes, scheduler, images, {}, {"token": secret})
         jobs = Jobs(here, store)
         script = f'printf %s "$TOKEN" | sha256sum > {said}'
         await jobs.register(job("secret", task("main", script, more=template)), {})

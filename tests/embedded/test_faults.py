@@ -98,9 +98,15 @@ def test_tasks_die_with_the_supervisor_even_without_the_watchdog(own: Engine, tm
 
 def _children(engine: Engine, word: str) -> list[int]:
     """The supervisor's own processes whose command line has a word."""
-    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(engine.platform.pid)]
-    listed = subprocess.run(command, capture_output=True, text=True).stdout
-    return [int(line.split()[0]) for line in listed.splitlines() if word in line]
+    pid = engine.platform.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if word in _command_line(child)]
+
+
+def _command_line(pid: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
 
 
 @pytest.fixture

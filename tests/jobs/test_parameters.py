@@ -48,10 +48,11 @@ def test_a_value_has_one_spelling(pipeline: Pipeline, name: str, text: str, cano
     assert pipeline.check({name: text}) == {name: canonical}
 
 
-PATTERN = "does not match [0-9A-Za-z][0-9A-Za-z.-]{0,31}"
+PATTERN = r"does not match (?!.*\.\.)[0-9A-Za-z][0-9A-Za-z.-]{0,31}"
 BAD = [
     ("model_version", "../../etc/passwd", PATTERN),
     ("model_version", "$(reboot)", PATTERN),
+    ("model_version", "1..50", PATTERN),
     ("model_version", "v 7", PATTERN),
     ("model_version", "7\n", "has a control character, such as a line break"),
     ("model_version", "7\x00", "has a control character, such as a line break"),
@@ -79,6 +80,10 @@ BAD = [
     ("data_path", "/etc/passwd", "is an absolute path"),
     ("data_path", "../../etc/passwd", "leads out of the run's directory"),
     ("data_path", "a/../../b", "leads out of the run's directory"),
+    ("data_path", "a..csv", "has two dots in a row, which no stored file may have"),
+    ("data_path", ".hidden", "is not a path of letters, digits, dots, dashes and underscores"),
+    ("data_path", "a/-b", "is not a path of letters, digits, dots, dashes and underscores"),
+    ("data_path", "a/" * 32 + "b", "is not a path of letters, digits, dots, dashes and underscores"),
     ("data_path", "a//b", "is not a path of letters, digits, dots, dashes and underscores"),
     ("data_path", "./a", "is not a path of letters, digits, dots, dashes and underscores"),
     ("data_path", "a\\..\\b", "is not a path of letters, digits, dots, dashes and underscores"),
@@ -100,6 +105,9 @@ BAD = [
     ("gcp_bucket_path", "s3://bucket", "is not gs://BUCKET or gs://BUCKET/PREFIX"),
     ("gcp_bucket_path", "gs://", "is not gs://BUCKET or gs://BUCKET/PREFIX"),
     ("gcp_bucket_path", "gs://bucket/../other", "is not gs://BUCKET or gs://BUCKET/PREFIX"),
+    ("gcp_bucket_path", "gs://bucket/a..b", "is not gs://BUCKET or gs://BUCKET/PREFIX"),
+    ("gcp_bucket_path", "gs://bucket/.models", "is not gs://BUCKET or gs://BUCKET/PREFIX"),
+    ("gcp_bucket_path", "gs://bucket" + "/a" * 9, "is not gs://BUCKET or gs://BUCKET/PREFIX"),
     ("gcp_bucket_path", "gs://bucket/", "is not gs://BUCKET or gs://BUCKET/PREFIX"),
 ]
 

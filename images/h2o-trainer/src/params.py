@@ -49,12 +49,12 @@ class Parameter:
 
 
 PARAMETERS = (
-    Parameter("ntrees", int, 1, 5000, 300, "most trees to build; early stopping may build fewer"),
+    Parameter("ntrees", int, 1, 5000, 500, "most trees to build; early stopping may build fewer"),
     Parameter("max_depth", int, 1, 30, 4, "deepest a tree may grow", (3, 4, 5, 6)),
-    Parameter("min_rows", float, 1, 1e9, 10, "fewest (weighted) rows in a leaf", (5, 10, 20, 40)),
-    Parameter("learn_rate", float, 1e-4, 1, 0.05, "shrinkage of each tree", (0.02, 0.03, 0.05, 0.08)),
-    Parameter("sample_rate", float, 1e-3, 1, 0.8, "share of rows a tree sees", (0.6, 0.7, 0.8, 0.9)),
-    Parameter("col_sample_rate", float, 1e-3, 1, 0.8, "share of columns a split sees", (0.4, 0.6, 0.8, 1.0)),
+    Parameter("min_rows", float, 1, 1e9, 20, "fewest (weighted) rows in a leaf", (5, 10, 20, 40)),
+    Parameter("learn_rate", float, 1e-4, 1, 0.03, "shrinkage of each tree", (0.02, 0.03, 0.05, 0.08)),
+    Parameter("sample_rate", float, 1e-3, 1, 0.7, "share of rows a tree sees", (0.6, 0.7, 0.8, 0.9)),
+    Parameter("col_sample_rate", float, 1e-3, 1, 0.4, "share of columns a split sees", (0.3, 0.4, 0.5, 0.8)),
     Parameter("stopping_rounds", int, 0, 100, 5, "scorings without progress on validation before it stops; 0: never"),
     Parameter("stopping_tolerance", float, 0, 1, 1e-3, "relative progress that counts"),
     Parameter(

@@ -291,6 +291,7 @@ def test_the_server_is_on_loopback_and_does_not_outlive_the_step(trainer, folder
     process = trainer.start(
         *("train", "--features", str(folders / "good"), "--output", tmp_path / "out", "--seed", "1"),
         *("--ntrees", "5000", "--stopping-rounds", "0", "--memory", "512m"),
+        TMPDIR=str(tmp_path),
     )
     for line in process.stdout:
         if "H2O is up" in line:

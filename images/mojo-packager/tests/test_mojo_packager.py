@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import FIXTURE, jar_of, rewrite, set_ini
+from mojo_files import FIXTURE, jar_of, rewrite, set_ini
 
 
 def read(path):

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { InputError, keepSecret } from './errors.js';
 
 /** Files and folders of a run's directory that DATA_PATH and PREDICTION_PATH must not touch. */
-export const RESERVED = ['model', 'examples.json', 'metrics.json', 'training.json', 'failed.json', 'manifest.json', 'verifications'];
+export const RESERVED = ['model', 'examples.json', 'metrics.json', 'training.json', 'training.json.part', 'failed.json', 'manifest.json', 'verifications'];
 
 /** The run's own directory: absolute and plain. Read before all else, since failures are recorded in it. */
 export function readRunDir(env) {
@@ -36,8 +36,8 @@ export function readConfig(env) {
     ...source,
     dataPath,
     predictionPath,
-    savePath: readName(env, 'SAVE_PATH', /^[0-9A-Za-z][0-9A-Za-z._-]{0,127}$/),
-    modelVersion: readName(env, 'MODEL_VERSION', /^[0-9A-Za-z][0-9A-Za-z.-]{0,31}$/),
+    savePath: readName(env, 'SAVE_PATH', /^(?!.*\.\.)[0-9A-Za-z][0-9A-Za-z._-]{0,127}$/),
+    modelVersion: readName(env, 'MODEL_VERSION', /^(?!.*\.\.)[0-9A-Za-z][0-9A-Za-z.-]{0,31}$/),
     batchSize: readNumber(env, 'BATCH_SIZE', { integer: true, minimum: 1, maximum: 65536, fallback: 256 }),
     epochs: readNumber(env, 'EPOCHS', { integer: true, minimum: 1, maximum: 1000, fallback: 30 }),
     learningRate: readNumber(env, 'LEARNING_RATE', { above: 0, maximum: 1, fallback: 0.004 }),
@@ -66,10 +66,10 @@ export function readSource(env) {
   };
 }
 
-/** A path relative to the run's directory: plain names only, none of the run's other files. */
+/** A path relative to the run's directory: plain names only, as the registry stores them; none of the run's other files. */
 export function readRelative(env, name) {
   const value = env[name] ?? '';
-  const plain = /^[0-9A-Za-z_][0-9A-Za-z._-]*(\/[0-9A-Za-z_][0-9A-Za-z._-]*)*$/;
+  const plain = /^(?!.*\.\.)[0-9A-Za-z_][0-9A-Za-z._-]*(\/[0-9A-Za-z_][0-9A-Za-z._-]*){0,31}$/;
   if (value.length > 200 || !plain.test(value)) {
     throw new InputError(`${name} is ${JSON.stringify(value)}; give a path inside the run's directory, of letters, digits, ".", "_", "-" and "/"`);
   }

@@ -15,13 +15,13 @@ const good = {
 };
 
 const bad = [
-  ...['../../etc/passwd', '/etc/passwd', 'a/../b', '$(reboot)', 'a\nb', 'a\n', '', 'a//b', './a', 'a b', 'model/x', 'training.json', 'manifest.json', 'verifications/x.json', 'failed.json'].flatMap(
+  ...['../../etc/passwd', '/etc/passwd', 'a/../b', '$(reboot)', 'a\nb', 'a\n', '', 'a//b', './a', 'a b', 'model/x', 'training.json', 'manifest.json', 'verifications/x.json', 'failed.json', 'training.json.part', 'a..csv', `${'a/'.repeat(32)}b`].flatMap(
     (value) => [{ DATA_PATH: value }, { PREDICTION_PATH: value }],
   ),
   { DATA_PATH: 'predictions.csv' },
   { DATA_PATH: 'predictions.csv/x' },
-  ...['../../etc/passwd', '$(reboot)', '1\n', '', 'v 1', '-1', 'x'.repeat(40)].map((MODEL_VERSION) => ({ MODEL_VERSION })),
-  ...['../sales', '$(reboot)', 'a\n', '', 'a/b'].map((SAVE_PATH) => ({ SAVE_PATH })),
+  ...['../../etc/passwd', '1..50', '$(reboot)', '1\n', '', 'v 1', '-1', 'x'.repeat(40)].map((MODEL_VERSION) => ({ MODEL_VERSION })),
+  ...['../sales', 'a..b', '$(reboot)', 'a\n', '', 'a/b'].map((SAVE_PATH) => ({ SAVE_PATH })),
   ...['0', '-1', '1.5', 'many', '1e3', '70000', ' 5'].map((BATCH_SIZE) => ({ BATCH_SIZE })),
   ...['0', '1001', '0x10', '5\n'].map((EPOCHS) => ({ EPOCHS })),
   ...['0', '-0.1', '1.5', 'NaN', 'Infinity'].map((LEARNING_RATE) => ({ LEARNING_RATE })),

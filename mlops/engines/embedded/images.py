@@ -27,6 +27,8 @@ _NAME = re.compile(
     r"(?:(?P<repository>[^\s@]+)/)?(?P<folder>[a-z0-9][a-z0-9._-]*):(?P<tag>[0-9A-Za-z_][0-9A-Za-z_.-]*)"
 )
 _FRESH_SECONDS = 2.0
+_NODE_MARK = Path("node_modules", ".package-lock.sha256")
+_PYTHON_MARK = Path(".venv", "requirements.sha256")
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,24 @@ class Images:
           EmbeddedError: The installer failed.
         """
         installers = [
-            (_node_missing, "npm ci", ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], None),
+            (
+                _node_missing,
+                "npm ci",
+                ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+                _node_done,
+            ),
             (
                 _python_missing,
                 "uv pip sync",
-                _uv("pip", "sync", "--python", ".venv/bin/python", "requirements.txt"),
+                _uv(
+                    "pip",
+                    "sync",
+                    "--require-hashes",
+                    "--allow-empty-requirements",
+                    "--python",
+                    ".venv/bin/python",
+                    "requirements.txt",
+                ),
                 _venv_done,
             ),
         ]
@@ -114,7 +129,7 @@ class Images:
                     continue
                 said(f"{what} in images/{image.folder.name}")
                 commands = [argv]
-                if done is not None:
+                if done is _venv_done:
                     commands.insert(0, _uv("venv", "--quiet", "--allow-existing", ".venv"))
                 for command in commands:
                     # An installer is set-up, not a task: it needs the user's proxy, registry and cache settings.
@@ -124,8 +139,7 @@ class Images:
                             f"{what} failed in images/{image.folder.name} with exit code {end.code}; its output is in"
                             f" {log}"
                         )
-                if done is not None:
-                    done(image.folder)
+                done(image.folder)
 
 
 def _content_hash(checkout: Path, folder: str) -> str:
@@ -157,9 +171,9 @@ async def _file_lock(folder: Path) -> AsyncIterator[None]:
 
 
 def _node_missing(folder: Path) -> bool:
-    """Whether node_modules is not what package-lock.json says, by the copy that npm leaves when it has finished."""
+    """Whether node_modules is not what package-lock.json says, by our own mark or the copy that npm leaves."""
     lock, installed = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
-    if not lock.exists():
+    if not lock.exists() or _marked(folder / _NODE_MARK, lock):
         return False
     try:
         have = json.loads(installed.read_bytes())["packages"]
@@ -180,21 +194,30 @@ def _node_missing(folder: Path) -> bool:
     return not all(same(name) for name in needed) or any(name not in want for name in have)
 
 
-def _stamp(folder: Path) -> str:
-    return hashlib.sha256((folder / "requirements.txt").read_bytes()).hexdigest()
+def _node_done(folder: Path) -> None:
+    # npm's copy leaves out linked packages in some releases (seen with npm 9), so it cannot be the only sign.
+    _mark(folder / _NODE_MARK, folder / "package-lock.json")
 
 
 def _python_missing(folder: Path) -> bool:
-    if not (folder / "requirements.txt").exists():
-        return False
-    try:
-        return (folder / ".venv" / "requirements.sha256").read_text() != _stamp(folder)
-    except OSError:
-        return True
+    lock = folder / "requirements.txt"
+    return lock.exists() and not _marked(folder / _PYTHON_MARK, lock)
 
 
 def _venv_done(folder: Path) -> None:
-    (folder / ".venv" / "requirements.sha256").write_text(_stamp(folder))
+    _mark(folder / _PYTHON_MARK, folder / "requirements.txt")
+
+
+def _mark(mark: Path, lock: Path) -> None:
+    mark.parent.mkdir(exist_ok=True)
+    mark.write_text(hashlib.sha256(lock.read_bytes()).hexdigest())
+
+
+def _marked(mark: Path, lock: Path) -> bool:
+    try:
+        return mark.read_text() == hashlib.sha256(lock.read_bytes()).hexdigest()
+    except OSError:
+        return False
 
 
 def _read(folder: Path) -> Image:

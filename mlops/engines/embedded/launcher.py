@@ -30,7 +30,9 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(supervisor):
         os._exit(1)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and a program would inherit that
+    # Python ignores SIGPIPE, and a shell's background job SIGINT and SIGQUIT; a program would inherit that.
+    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     os.set_inheritable(int(report), False)
     os.write(int(report), f"{os.getpid()}\n".encode())
     try:

@@ -26,7 +26,7 @@ class Machine:
 
     Attributes:
         given: Environment that every task gets: where the bucket is, whom to trust for the feed.
-        variables: Nomad Variables by path, in memory only.
+        credentials: Of the feed, in memory only: what a job's own Nomad Variable, `nomad/jobs/<id>`, holds.
     """
 
     state: Path
@@ -35,7 +35,7 @@ class Machine:
     scheduler: Scheduler
     images: Images
     given: Mapping[str, str] = field(default_factory=dict)
-    variables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    credentials: Mapping[str, str] = field(default_factory=dict)
     _code: tuple[float, dict[str, str]] = (float("-inf"), {})
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -64,7 +64,10 @@ class Machine:
 def _code(checkout: Path) -> dict[str, str]:
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=True
+            ["git", "-c", "safe.directory=*", "-C", str(checkout), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
 
     try:

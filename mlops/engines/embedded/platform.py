@@ -34,6 +34,8 @@ _REGISTER_SECONDS = 1800  # the job's images are installed meanwhile
 class PlatformError(Exception):
     """The platform does not start or refuses; the message is one line that says what to do."""
 
+    exit_code = 1
+
 
 @dataclass(frozen=True)
 class Platform:
@@ -233,6 +235,11 @@ def _make_bucket(platform: Platform, name: str) -> None:
 
 class _RefusedError(PlatformError):
     status = 0
+
+    @property
+    def exit_code(self) -> int:
+        """As a definite no, 2; the platform's own trouble may pass."""
+        return 2 if self.status < 500 else 1
 
 
 def _send(method: str, url: str, body: Any, seconds: float = _REQUEST_SECONDS) -> Any:

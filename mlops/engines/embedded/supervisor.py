@@ -33,7 +33,6 @@ from mlops.engines.embedded.tasks import Processes
 
 _log = logging.getLogger("supervisor")
 _END_SECONDS = 3.0
-FEED_VARIABLE = "nomad/jobs/sales-close-prediction"
 
 Say = Callable[[str], None]
 
@@ -63,15 +62,14 @@ class Supervisor:
             say("starting the bucket")
             await bucket.start()
             given = {"STORAGE_EMULATOR_HOST": bucket.address}
-            variables: dict[str, dict[str, str]] = {}
+            credentials: dict[str, str] = {}
             feed_url = ca_file = ""
             if self._data_file is not None:
                 say("starting the feed")
                 feed_url, ca_file, credentials = await self._feed(self._data_file)
                 given["NODE_EXTRA_CA_CERTS"] = ca_file
-                variables[FEED_VARIABLE] = credentials
             here = Machine(
-                self._state, self._checkout, processes, Scheduler(machine()), Images(self._checkout), given, variables
+                self._state, self._checkout, processes, Scheduler(machine()), Images(self._checkout), given, credentials
             )
             jobs, workflows = Jobs(here, store), argo.Workflows(here, store)
             app = web.Application(middlewares=[api.guard])

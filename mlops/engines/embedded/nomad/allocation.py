@@ -268,8 +268,9 @@ class _TaskRunner:
             argv = [argument(config.command), *map(argument, config.args or ())]
             cwd, path, image_env = home, (), {}
         secrets: dict[str, str] = {}
+        variables = {f"nomad/jobs/{allocation.job.id}": machine.credentials} if machine.credentials else {}
         for template in task.template:
-            secrets.update(templates.rendered(template.data, machine.variables))
+            secrets.update(templates.rendered(template.data, variables))
         own = {key: interpolate.hosted(value, mounts) for key, value in interpolate.environment(task, known).items()}
         environment = {
             **machine.environment(home, home / "tmp", path),
@@ -371,6 +372,8 @@ class Allocation:
 
     async def _work(self) -> None:
         async with self.machine.scheduler.granted(self.group.amount):
+            if self.desired == "stop":  # between the grant and now
+                return
             self._placed = True
             self.task_changed()
             await asyncio.gather(*(runner.run() for runner in self._runners.values()))

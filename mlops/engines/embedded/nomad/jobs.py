@@ -259,9 +259,9 @@ class Jobs:
         if run := self._runs.get(job_id):
             run.body["Stop"] = True
             run.purge = purge
-            self._store.put("run", job_id, run.body, parent=run.body["ParentID"])
             for allocation in run.allocations:
                 allocation.stop()
+            self._store.put("run", job_id, run.body, parent=run.body["ParentID"])
         elif self._store.get("run", job_id):
             if purge:
                 self._purge(job_id)

@@ -60,8 +60,9 @@ splat, `dynamic` and `%{{ }}` are refused by name. `${{NOMAD_...}}` is replaced 
 `${{env["..."]}}`, and there an unknown name fails the task, while in `env` it stays as it is written.
 
 **Templates.** `env = true` only: what is rendered goes into the environment and never to disk. Actions: `if
-nomadVarExists "path"`, `with nomadVar "path"`, `.key`, `.key | toJSON`, `else`, `end`, trim markers, comments. Nomad
-Variables live in the supervisor's memory alone.
+nomadVarExists "path"`, `with nomadVar "path"`, `.key`, `.key | toJSON`, `else`, `end`, trim markers, comments. There
+is one Nomad Variable for each job, `nomad/jobs/<job id>`, with the feed's `salesforce_client_id` and
+`salesforce_client_secret`, made anew at each start and kept in memory alone.
 
 **Dispatch.** Meta is checked as in Nomad. A token that was used before gives the run it started, also after a restart
 of the platform, until that run is purged. Runs that were under way when the platform ended are `lost`; they are never

@@ -1,0 +1,235 @@
+"""Raw objects in, features out: areas and customers joined, cleaned, and split into train, validation and test.
+
+Owns: what a clean row is, which part it belongs to, and that a folder with `features.json` holds all of it.
+Deliberately not: encodings, which belong to whoever trains. The split is that of the platform's other lane: by a hash
+of a row's attributes and nothing else, so that rows alike stay together and both lanes hold out the same customers.
+"""
+
+# This image's own environment has them, the platform's has not:
+# pyright: reportMissingImports=false
+import hashlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from job import Files, InputError, Parser, location, run, start
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812  as everybody calls it
+from pyspark.sql.types import StringType, StructField, StructType
+
+NAME = "spark-features"
+SCHEMA = json.loads((Path(__file__).parent / "schema.json").read_text())
+TARGET, LABELS = SCHEMA["target"]["name"], [SCHEMA["target"]["negative"], SCHEMA["target"]["positive"]]
+ATTRIBUTES = [attribute["name"] for attribute in SCHEMA["attributes"]]
+BOUNDS = {"train": 0.7, "validation": 0.85, "test": 1.0}
+SAFE = 2**53 - 1
+MALFORMED = "_malformed"
+
+
+def parser() -> Parser:
+    """Build the command line."""
+    built = Parser(prog="transform.py", description="Join, clean and split the raw objects.", allow_abbrev=False)
+    built.add_argument(
+        "--areas", required=True, metavar="URI", help="CSV with a header: Id and the attributes of areas"
+    )
+    built.add_argument(
+        "--customers", required=True, metavar="URI", help=f"CSV: Id, Area, the customers' attributes, {TARGET}"
+    )
+    built.add_argument(
+        "--output", required=True, metavar="URI", help="folder for the parts; what it held of them is replaced"
+    )
+    built.add_argument(
+        "--max-dropped", default="0.05", help="largest share of rows that cleaning may drop (default 0.05)"
+    )
+    return built
+
+
+def main() -> None:
+    """Run the program."""
+    options = parser().parse_args()
+    try:
+        limit = float(options.max_dropped)
+    except ValueError:
+        limit = -1
+    if not 0 <= limit <= 1:
+        raise InputError(f"--max-dropped={options.max_dropped!r}: must be a number from 0 to 1")
+    output = location(options.output)
+    sources = {"areas": location(options.areas), "customers": location(options.customers)}
+    spark = start(NAME)
+    files = Files(spark)
+    for uri in sources.values():
+        if not files.is_file(uri):
+            raise InputError(f"{uri}: no such file; push the raw data first")
+    rows, report = clean(spark, files, sources)
+    _check_dropped(report, limit)
+    rows = split(rows).cache()
+    summary = _summary(rows)
+
+    scratch = f"{output}/.parts"
+    for name in ("features.json", "schema.json", *(f"{part}.parquet" for part in BOUNDS)):
+        files.delete(f"{output}/{name}")
+    try:
+        for part in BOUNDS:
+            columns = [F.col("values")[at].alias(name) for at, name in enumerate(ATTRIBUTES)]
+            content = ordered(rows, part).select(*columns, F.col("label").alias(TARGET))
+            content.write.mode("overwrite").parquet(f"{scratch}/{part}")
+            files.move_only_file(f"{scratch}/{part}", f"{output}/{part}.parquet")
+            print(f"{part}: {summary['rows'][part]} rows, {summary['positives'][part]} {LABELS[1]}", flush=True)
+    finally:
+        files.delete(scratch)
+    columns = [{"name": name, "type": "integer"} for name in ATTRIBUTES] + [{"name": TARGET, "type": "string"}]
+    target = {"name": TARGET, "negative": LABELS[0], "positive": LABELS[1]}
+    files.write_json(f"{output}/schema.json", {"target": target, "columns": columns})
+    described = {name: files.describe(uri) for name, uri in sources.items()}
+    java = spark._jvm.java.lang.System.getProperty("java.version")  # type: ignore[union-attr]
+    tools = {"spark": spark.version, "java": java, "python": platform.python_version()}
+    facts = {**summary, "split": BOUNDS, "sources": described, "cleaning": report, "tools": tools}
+    files.write_json(f"{output}/features.json", facts)
+    print(f"{output}: {sum(summary['rows'].values())} rows, digest {summary['row_digest'][:12]}", flush=True)
+
+
+def clean(spark: SparkSession, files: Files, sources: dict[str, str]) -> tuple[DataFrame, dict[str, dict[str, int]]]:
+    """Read, clean and join the raw objects; give the rows (`values`, `label`), and what became of each raw row.
+
+    Attributes travel as one array: Spark compiles code for each column of a plan, which for 85 takes longer than the
+    work itself.
+
+    Raises:
+      InputError: A file is no such object, or an id stands for two different records.
+    """
+    own = {kind: [a["name"] for a in SCHEMA["attributes"] if a["object"] == kind] for kind in ("area", "customer")}
+    areas, area_counts = _object(spark, files, sources["areas"], ["Id"], own["area"])
+    customers, counts = _object(spark, files, sources["customers"], ["Id", "Area"], own["customer"], TARGET)
+    areas = areas.select(F.col("Id").alias("Area"), F.col("values").alias("area_values"))
+    joined = customers.join(areas, "Area", "left").cache()
+    lost = joined.filter("area_values is null").count()
+    counts |= {"without_area": lost, "kept": counts["kept"] - lost}
+    values = F.concat("area_values", "values").alias("values")
+    rows = joined.filter("area_values is not null").select(values, F.col(TARGET).alias("label"))
+    return rows, {"areas": area_counts, "customers": counts}
+
+
+def split(rows: DataFrame) -> DataFrame:
+    """Add each row's `key`, a hash of its attributes, and the `part` that this places it in."""
+    key = F.sha2(_text("values"), 256)
+    place = F.conv(F.substring("key", 1, 8), 16, 10).cast("double") / 2**32
+    part = F.when(place < BOUNDS["train"], "train").when(place < BOUNDS["validation"], "validation").otherwise("test")
+    return rows.withColumn("key", key).withColumn("part", part)
+
+
+def ordered(rows: DataFrame, part: str) -> DataFrame:
+    """Give a part's rows in one partition, in an order that depends on nothing but the rows."""
+    return rows.filter(F.col("part") == part).coalesce(1).sortWithinPartitions("key", "label")
+
+
+def _object(
+    spark: SparkSession, files: Files, uri: str, ids: list[str], attributes: list[str], target: str | None = None
+) -> tuple[DataFrame, dict[str, int]]:
+    """Read one raw object: the good records, typed, and how many were dropped for which reason."""
+    wanted = [*ids, *attributes, *([target] if target else [])]
+    header = files.csv_header(uri)
+    missing = [name for name in wanted if name not in header]
+    if missing:
+        names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise InputError(f"{uri}: lacks the column{'s' if len(missing) > 1 else ''} {names}")
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise InputError(f"{uri}: has more than one column {', '.join(twice)}")
+    if extra := [name for name in header if name not in wanted]:
+        print(f"{uri}: left out: {', '.join(extra[:10])}", flush=True)
+    schema = StructType([StructField(name, StringType()) for name in (*header, MALFORMED)])
+    # A row's length is not checked if columns that are left out are not parsed.
+    reader = spark.read.option("columnPruning", "false")
+    raw = reader.csv(uri, schema, header=True, mode="PERMISSIVE", columnNameOfCorruptRecord=MALFORMED)
+    texts = F.array(*(F.trim(F.col(f"`{name}`")) for name in attributes))
+    outer = [F.trim(F.col(f"`{name}`")).alias(name) for name in wanted if name not in attributes]
+    records = raw.select(*outer, texts.alias("texts"), MALFORMED).withColumn("values", F.transform("texts", _integer))
+
+    outer_names = [name for name in wanted if name not in attributes]
+    problem = (
+        F.when(F.col(MALFORMED).isNotNull(), "malformed")
+        .when(F.exists(F.concat(F.array(*outer_names), "texts"), lambda text: text.isNull() | (text == "")), "null")
+        .when(F.exists("values", lambda value: value.isNull()), "not_an_integer")
+    )
+    if target:
+        problem = problem.when(~F.col(target).isin(LABELS), "unknown_label")
+    # One group for each record: more than one content means that an id stands for different records.
+    content = F.concat_ws("|", *outer_names, _text("values"))
+    group = records.withColumn("problem", problem).groupBy("problem", "Id")
+    kept_columns = [F.first(name).alias(name) for name in (*outer_names[1:], "values")]
+    judged = group.agg(
+        F.count("*").alias("rows"), (F.min(content) != F.max(content)).alias("differ"), *kept_columns
+    ).cache()
+    told = judged.groupBy("problem").agg(
+        F.sum("rows").alias("rows"),
+        F.count("*").alias("records"),
+        F.min(F.when(F.col("differ"), F.col("Id"))).alias("conflict"),
+    )
+    found = {row["problem"]: row for row in told.collect()}
+    good = found.get(None)
+    if good and good["conflict"]:
+        raise InputError(f"{uri}: the Id {good['conflict']} stands for different records; push the data again")
+    kept = good["records"] if good else 0
+    reasons = ("malformed", "null", "not_an_integer", *(["unknown_label"] if target else []))
+    counts = {reason: found[reason]["rows"] if reason in found else 0 for reason in reasons}
+    read = sum(row["rows"] for row in found.values())
+    counts = {"read": read, **counts, "repeated": read - sum(counts.values()) - kept, "kept": kept}
+    return judged.filter("problem is null").select(*outer_names, "values"), counts
+
+
+def _integer(text: Column) -> Column:
+    """Give the whole number that a text is (`3`, `-3`, `3.0`), or null; no larger than a double holds exactly."""
+    number = F.regexp_replace(text, r"\.0*$", "").try_cast("bigint")
+    return F.when(text.rlike(r"^[+-]?\d+(\.0*)?$") & (F.abs(number) <= SAFE), number)
+
+
+def _text(values: str) -> Column:
+    return F.array_join(F.col(values).cast("array<string>"), ",")
+
+
+def _check_dropped(report: dict[str, dict[str, int]], limit: float) -> None:
+    for name, counts in report.items():
+        told = ", ".join(
+            f"{count} {reason}" for reason, count in counts.items() if reason not in ("read", "kept") and count
+        )
+        print(f"{name}: {counts['read']} read, {counts['kept']} kept" + (f" ({told})" if told else ""), flush=True)
+        # A record that stands twice is no loss.
+        lost = counts["read"] - counts["kept"] - counts["repeated"]
+        if not counts["kept"] or lost > limit * counts["read"]:
+            raise InputError(
+                f"{name}: {lost} of {counts['read']} rows had to be dropped ({told or 'none was there'}), "
+                f"more than --max-dropped={limit:g} allows; nothing was written"
+            )
+
+
+def _summary(rows: DataFrame) -> dict[str, Any]:
+    """Count each part, and digest the rows in the order in which they are written.
+
+    Raises:
+      InputError: A part has not both labels.
+    """
+    counts: dict[str, dict[str, int]] = {part: dict.fromkeys(LABELS, 0) for part in BOUNDS}
+    digests = {part: hashlib.sha256() for part in BOUNDS}
+    for part, digest in digests.items():
+        for row in ordered(rows, part).select(_text("values").alias("text"), "label").toLocalIterator():
+            counts[part][row["label"]] += 1
+            digest.update(f"{row['text']},{row['label']}\n".encode())
+    for part, labels in counts.items():
+        for label, count in labels.items():
+            if not count:
+                raise InputError(
+                    f"the {part} part has no row with {TARGET} {label}; give more data. Nothing was written"
+                )
+    hexes = {part: digest.hexdigest() for part, digest in digests.items()}
+    return {
+        "rows": {part: sum(labels.values()) for part, labels in counts.items()},
+        "positives": {part: labels[LABELS[1]] for part, labels in counts.items()},
+        "row_digest": hashlib.sha256(
+            "".join(f"{part} {value}\n" for part, value in hexes.items()).encode()
+        ).hexdigest(),
+        "row_digests": hexes,
+    }
+
+
+if __name__ == "__main__":
+    run(NAME, main)

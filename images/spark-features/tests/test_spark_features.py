@@ -1,0 +1,321 @@
+"""Features and baseline as their users meet them: real Spark, real data, a bucket that speaks the real storage API."""
+
+import hashlib
+import json
+import math
+import random
+import shutil
+import subprocess
+
+import pytest
+from raw_objects import to_csv
+
+PARTS = ("train", "validation", "test")
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def last_line(done, code):
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.fixture(scope="session")
+def split_of_the_other_lane(spark):
+    """Each part's rows as images/tensornode splits the same data, in its order: values, then 1 for a positive label."""
+    script = """
+import { pathToFileURL } from 'node:url';
+const { transform } = await import(pathToFileURL(process.argv[1]));
+const parts = await transform(process.argv[2]);
+const rows = (part) => parts[part].rows.map(({ values, label }) => [...values, label]);
+console.log(JSON.stringify(Object.fromEntries(['train', 'validation', 'test'].map((part) => [part, rows(part)]))));
+"""
+    module = spark.image.parent / "tensornode" / "src" / "transform.js"
+    command = ["node", "--input-type=module", "--eval", script, module, spark.data]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    return json.loads(said.stdout)
+
+
+def test_both_lanes_hold_out_the_same_rows_in_the_same_order(features, split_of_the_other_lane, answers):
+    facts = read(features / "features.json")
+    for part in PARTS:
+        expected = [[*values, ["No", "Yes"][label]] for *values, label in split_of_the_other_lane[part]]
+        assert answers["rows"][part] == expected
+        assert facts["rows"][part] == len(expected)
+        assert facts["positives"][part] == sum(row[-1] == "Yes" for row in expected)
+        lines = "".join(",".join(map(str, row)) + "\n" for row in expected)
+        assert facts["row_digests"][part] == hashlib.sha256(lines.encode()).hexdigest()
+    assert sum(facts["rows"].values()) == 5822
+
+
+def test_both_lanes_mean_the_same_columns(spark):
+    other = spark.image.parent / "tensornode" / "src" / "schema.json"
+    assert read(spark.image / "src" / "schema.json") == read(other)
+
+
+def test_a_part_is_one_file_and_the_folder_says_what_it_holds(raw, features, objects):
+    files = {path.name for path in features.iterdir()}
+    assert files == {"train.parquet", "validation.parquet", "test.parquet", "schema.json", "features.json"}
+    assert all(path.is_file() for path in features.iterdir())
+    schema = read(features / "schema.json")
+    assert [column["name"] for column in schema["columns"]] == [*objects["areas"][0][1:], *objects["customers"][0][2:]]
+    assert schema["target"] == {"name": "Purchase", "negative": "No", "positive": "Yes"}
+    facts = read(features / "features.json")
+    for name, source in facts["sources"].items():
+        content = (raw / f"{name}.csv").read_bytes()
+        assert source == {
+            "uri": str(raw / f"{name}.csv"),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "size": len(content),
+        }
+    assert facts["tools"]["spark"] == "4.0.5"
+
+
+@pytest.fixture(scope="session")
+def dirty(spark, objects, bucket):
+    """Transforms, in the bucket, the same records in another order with dirt among them; gives what it said."""
+    pick = random.Random(1)  # noqa: S311
+    area_header, areas = objects["areas"]
+    header, customers = objects["customers"]
+
+    def changed(record, at, value):
+        return [*record[:at], value, *record[at + 1 :]]
+
+    first = customers[0]
+    more_areas = [changed(["B1", *areas[0][1:]], 5, ""), changed(["B2", *areas[0][1:]], 5, "3.5"), areas[7]]
+    more = [
+        changed(["X0", *first[1:]], 9, "  "),
+        changed(["X1", *first[1:]], 9, "many"),
+        changed(["X2", *first[1:]], 9, "99999999999999999999"),
+        ["X3", *first[1:-1], "Maybe"],
+        changed(["X4", *first[1:]], 1, "nowhere"),
+        changed(["X5", *first[1:]], 1, "B1"),
+        ["X6", *first[1:], "one value too many"],
+        customers[3],
+    ]
+    # Salesforce answers numbers as doubles, and people leave blanks: the same values.
+    written = [changed(record, 4, f" {record[4]}.0 ") if pick.random() < 0.5 else record for record in customers]
+    shuffled = {"areas": [*areas, *more_areas], "customers": [*written, *more]}
+    for records in shuffled.values():
+        pick.shuffle(records)
+    shuffled["customers"] = [[*record[:1], "note", *record[1:]] for record in shuffled["customers"]]
+    there, address = bucket
+    there.blob("raw/areas.csv").upload_from_string(to_csv(area_header, shuffled["areas"]))
+    there.blob("raw/customers.csv").upload_from_string(to_csv([header[0], "Note", *header[1:]], shuffled["customers"]))
+    given = ("--areas", "gs://data/raw/areas.csv", "--customers", "gs://data/raw/customers.csv")
+    done = spark.submit("src/transform.py", *given, "--output", "gs://data/features/", STORAGE_EMULATOR_HOST=address)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_dirt_is_dropped_and_counted_and_order_does_not_matter(features, dirty, bucket):
+    there, _ = bucket
+    facts = json.loads(there.blob("features/features.json").download_as_text())
+    assert facts["cleaning"]["areas"] == {
+        "read": 1737,
+        "malformed": 0,
+        "null": 1,
+        "not_an_integer": 1,
+        "repeated": 1,
+        "kept": 1734,
+    }
+    assert facts["cleaning"]["customers"] == {
+        "read": 5830,
+        "malformed": 1,
+        "null": 1,
+        "not_an_integer": 2,
+        "unknown_label": 1,
+        "repeated": 1,
+        "without_area": 2,
+        "kept": 5822,
+    }
+    assert "left out: Note" in dirty
+    assert facts["row_digest"] == read(features / "features.json")["row_digest"]
+    assert facts["row_digests"] == read(features / "features.json")["row_digests"]
+
+
+def test_nothing_but_the_features_is_left_in_the_bucket(dirty, bucket):
+    assert dirty
+    names = {blob.name for blob in bucket[0].list_blobs(prefix="features") if not blob.name.endswith("/")}
+    assert names == {f"features/{name}" for name in (*(f"{p}.parquet" for p in PARTS), "schema.json", "features.json")}
+
+
+@pytest.fixture(scope="session")
+def answers(spark, raw, features, objects, tmp_path_factory):
+    """What bad inputs are answered with, by name, and the rows of the features."""
+    folder = tmp_path_factory.mktemp("cases")
+    area_header, areas = objects["areas"]
+    header, customers = objects["customers"]
+    files = {
+        "empty": "",
+        "html": "<!DOCTYPE html>\n<html></html>\n",
+        "header": to_csv(header, []),
+        "missing": to_csv(header[:5] + header[6:], [record[:5] + record[6:] for record in customers]),
+        "double": to_csv([*header, "PBRAND"], [[*record, "1"] for record in customers]),
+        "conflict": to_csv(header, [*customers, ["C5", *customers[6][1:]]]),
+        "lost": to_csv(
+            header,
+            [["C", *record[1:]] if n % 2 else [record[0], "?", *record[2:]] for n, record in enumerate(customers)],
+        ),
+        "one-label": to_csv(header, [[*record[:-1], "No"] for record in customers]),
+        "areas-conflict": to_csv(area_header, [*areas, ["A5", *areas[6][1:]]]),
+    }
+    for name, text in files.items():
+        (folder / f"{name}.csv").write_text(text)
+    (folder / "part").mkdir()
+    shutil.copy(features / "train.parquet", folder / "part")
+    good = {"--areas": raw / "areas.csv", "--customers": raw / "customers.csv", "--output": folder / "out"}
+
+    def transform(**changed):
+        given = good | {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
+        return "transform", [str(word) for pair in given.items() for word in pair]
+
+    def gbt(**changed):
+        given = {"features": features, "output": folder / "out"} | changed
+        return "gbt", [str(word) for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+
+    runs = {name: transform(customers=folder / f"{name}.csv") for name in files if name != "areas-conflict"}
+    runs |= {
+        "areas-conflict": transform(areas=folder / "areas-conflict.csv"),
+        "no-file": transform(areas=folder / "none.csv"),
+        "folder": transform(areas=folder),
+        "scheme": transform(areas="ftp://example.com/areas.csv"),
+        "control": transform(output=f"{folder}/a\nb"),
+        "blank": transform(output=""),
+        "pattern": transform(areas=f"{raw}/areas*.csv"),
+        "bucket": transform(output="gs://data"),
+        "share": transform(max_dropped="2"),
+        "words": ("transform", ["--areas", "x"]),
+        "gbt-part": gbt(features=folder / "part"),
+        "gbt-target": gbt(target="Nothing"),
+        "gbt-seed": gbt(seed="-1"),
+        "gbt-depth": gbt(max_depth="99"),
+    }
+    asked = {"src": str(spark.image / "src"), "runs": runs, "answers": str(folder / "answers.json")}
+    asked["parquet"] = {part: str(features / f"{part}.parquet") for part in PARTS}
+    (folder / "asked.json").write_text(json.dumps(asked))
+    done = spark.submit("tests/cases.py", folder / "asked.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (folder / "out").exists(), "bad input left something behind"
+    return read(folder / "answers.json")
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("empty", "empty.csv: lacks the columns Id, Area, PWAPART, PWABEDR, PWALAND and 40 more"),
+        ("html", "html.csv: lacks the columns Id"),
+        ("header", "customers: 0 of 0 rows had to be dropped (none was there)"),
+        ("missing", "missing.csv: lacks the column PPERSAUT"),
+        ("double", "double.csv: has more than one column PBRAND"),
+        ("conflict", "conflict.csv: the Id C5 stands for different records"),
+        ("lost", "the Id C stands for different records"),
+        ("one-label", "the train part has no row with Purchase Yes"),
+        ("areas-conflict", "areas-conflict.csv: the Id A5 stands for different records"),
+        ("no-file", "none.csv: no such file"),
+        ("folder", "no such file"),
+        ("scheme", "'ftp://example.com/areas.csv': must be a path"),
+        ("control", "a\\nb': must be a path, file:///... or gs://bucket/..."),
+        ("blank", "'': must be a path"),
+        ("pattern", "areas*.csv': must be a path"),
+        ("bucket", "'gs://data': must be a path"),
+        ("share", "--max-dropped='2': must be a number from 0 to 1"),
+        ("words", "the following arguments are required: --customers, --output"),
+        ("gbt-part", "no validation.parquet; run transform.py first"),
+        ("gbt-target", "has no column 'Nothing'"),
+        ("gbt-seed", "--seed='-1': must be a whole number from 0 to 2147483647"),
+        ("gbt-depth", "--max-depth='99': must be a whole number from 1 to 15"),
+    ],
+)
+def test_bad_input_is_answered_in_one_line_and_leaves_nothing(answers, case, said):
+    assert said in answers["runs"][case]
+    assert "\n" not in answers["runs"][case].strip()
+
+
+def test_the_message_is_the_last_line_and_the_exit_code_tells_input_from_failure(spark, raw, features, tmp_path):
+    given = ("--areas", raw / "areas.csv", "--customers", raw / "customers.csv")
+    refused = spark.submit("src/transform.py", *given, "--output", tmp_path / "out", "--max-dropped", "x")
+    assert last_line(refused, 2) == "spark-features: --max-dropped='x': must be a number from 0 to 1"
+    shutil.copytree(features, tmp_path / "features")
+    (tmp_path / "features" / "train.parquet").write_text("no Parquet")
+    failed = spark.submit("src/gbt.py", "--features", tmp_path / "features", "--output", tmp_path / "out")
+    assert last_line(failed, 1).startswith("spark-gbt: ")
+    assert "train.parquet" in last_line(failed, 1)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="session")
+def baselines(spark, features, dirty, bucket, tmp_path_factory):
+    """The baseline of the local features, and of those in the bucket, which are equal."""
+    assert dirty
+    there, address = bucket
+    folder = tmp_path_factory.mktemp("gbt")
+    local = spark.submit("src/gbt.py", "--features", features, "--output", folder, "--max-iter", "5")
+    assert local.returncode == 0, local.stderr
+    given = ("--features", "gs://data/features", "--output", "gs://data/gbt", "--max-iter", "5")
+    remote = spark.submit("src/gbt.py", *given, STORAGE_EMULATOR_HOST=address)
+    assert remote.returncode == 0, remote.stderr
+    return read(folder / "metrics.json"), json.loads(there.blob("gbt/metrics.json").download_as_text())
+
+
+def test_the_baseline_is_judged_on_the_test_part_and_reproducible(features, baselines):
+    local, remote = baselines
+    assert local == remote
+    assert local["name"] == "spark-gbt"
+    assert local["rows"] == read(features / "features.json")["rows"]["test"]
+    assert 0.6 < local["auc"] < 0.9
+    assert 0 < local["brier"] < 0.1
+    assert {"pr_auc", "log_loss", "trees", "parameters"} <= set(local)
+
+
+def test_measures_are_those_of_the_definitions(spark):
+    pick = random.Random(2)  # noqa: S311
+    labels = [int(pick.random() < 0.3) for _ in range(200)]
+    scores = [round(min(1, max(0, pick.gauss(0.3 + 0.2 * label, 0.2))), 1) for label in labels]
+    script = """
+import json, sys, numpy as np
+from metrics import measures
+print(json.dumps(measures(*map(np.array, json.load(sys.stdin)))))
+"""
+    python = spark.image / ".venv" / "bin" / "python"
+    done = subprocess.run(
+        [python, "-c", script],
+        cwd=spark.image / "src",
+        input=json.dumps([labels, scores]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    both = list(zip(labels, scores, strict=True))
+    pairs = [(p > q) + (p == q) / 2 for y, p in both if y for z, q in both if not z]
+    assert found["auc"] == pytest.approx(sum(pairs) / len(pairs))
+    precision = {p: sum(y for y, q in both if q >= p) / sum(q >= p for _, q in both) for p in set(scores)}
+    assert found["pr_auc"] == pytest.approx(sum(precision[p] for y, p in both if y) / sum(labels))
+    kept = [(y, min(max(p, 1e-7), 1 - 1e-7)) for y, p in both]
+    assert found["log_loss"] == pytest.approx(-sum(math.log(p if y else 1 - p) for y, p in kept) / 200)
+    assert found["brier"] == pytest.approx(sum((p - y) ** 2 for y, p in both) / 200)
+
+
+def test_a_connector_with_other_bytes_is_not_kept(spark, tmp_path):
+    (tmp_path / "src").mkdir()
+    shutil.copy(spark.image / "src" / "prime.py", tmp_path / "src")
+    maven = tmp_path / "mvn"
+    maven.write_text(
+        """#!/bin/sh
+for word; do
+    case $word in -DoutputDirectory=*) echo other > "${word#*=}/gcs-connector-4.0.4-shaded.jar" ;; esac
+done
+"""
+    )
+    maven.chmod(0o755)
+    environment = spark.environment(PATH=f"{tmp_path}:{spark.environment()['PATH']}")
+    command = ["python", tmp_path / "src" / "prime.py"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "it was not kept" in done.stderr
+    assert not list((tmp_path / "target" / "jars").iterdir())

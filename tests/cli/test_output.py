@@ -1,0 +1,30 @@
+"""What the command writes, and what it says where it cannot."""
+
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mlops.cli import models
+from mlops.cli.output import RefusalError
+from tests.conftest import Mlops
+
+
+def test_a_row_that_the_csv_has_no_column_for_is_told_in_one_line() -> None:
+    rows = [{"a": 1, "prediction": 0.5}, {"a": 2, "note": "x", "prediction": 0.5}]
+    with pytest.raises(RefusalError, match=r"^row 2 has the column 'note', which the first row has not"):
+        models._write_csv(io.StringIO(), iter(rows))
+    target = io.StringIO()
+    assert models._write_json(target, iter(rows)) == 2
+    assert [json.loads(line) for line in target.getvalue().splitlines()] == rows
+
+
+def test_output_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    mlops = Mlops(tmp_path)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            mlops.argv("down", "--json"), env=mlops.env(), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (1, "mlops: cannot write the output: No space left on device\n")
