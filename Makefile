@@ -16,6 +16,8 @@ run: setup ## Train, store, verify and list model versions on this machine
 	$(MLOPS) up
 	$(MLOPS) run sales-close-prediction -p model_version=1 --runs 2 --idempotency-token make-run
 	$(MLOPS) run sales-close-prediction -p model_version=2 --idempotency-token make-run
+	uri=$$($(MLOPS) data push feed:areas.csv feed:customers.csv --json | .venv/bin/python -c 'import json, sys; print(json.load(sys.stdin)["uri"])') && \
+	$(MLOPS) run model-refit -p model_version=1 -p data_uri="$$uri" --idempotency-token make-run
 	$(MLOPS) models list
 	@echo
 	@echo 'Next, for example:'
@@ -27,6 +29,7 @@ run: setup ## Train, store, verify and list model versions on this machine
 
 test: check ## Run the checks and all tests; PYTEST_ARGS are handed on
 	@set -e; for image in $(IMAGES_WITH_TESTS); do echo "npm test --prefix $$image"; npm test --silent --prefix $$image; done
+	@set -e; for tests in $(wildcard images/*/tests/conftest.py); do .venv/bin/python -m pytest -q "$${tests%/conftest.py}"; done
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 
 check: setup ## Check style, types and syntax

@@ -164,8 +164,14 @@ class Pipeline(_Model):
 
 
 def files(jobs: Path) -> dict[str, Path]:
-    """Every pipeline's `parameters.yaml` under a folder `jobs/`, by the name that it is run by."""
-    return {path.parent.name.replace("_", "-"): path for path in sorted(jobs.glob("*/parameters.yaml"))}
+    """Every pipeline's declaration under a folder `jobs/`, by the name that it is run by.
+
+    `parameters.yaml` declares the one that the folder is named after; where a folder holds workflow templates, another
+    `<name>.yaml` declares what the template `<name>` takes when it is run by itself.
+    """
+    found = {path.parent.name.replace("_", "-"): path for path in sorted(jobs.glob("*/parameters.yaml"))}
+    others = (path for path in sorted(jobs.glob("*/*.yaml")) if path.name != "parameters.yaml")
+    return found | {path.stem: path for path in others if path.with_name("templates.py").is_file()}
 
 
 def load(path: Path) -> Pipeline:

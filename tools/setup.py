@@ -334,6 +334,10 @@ def node_step(image):
     return Step("Node packages of images/" + image.name, inputs, [image / "node_modules"], install)
 
 
+# What images fetch from Maven beside their Python packages, so that they need no network later.
+PRIMED = {"mojo-packager": ["src/packager.py", "prime"], "spark-features": ["src/prime.py"]}
+
+
 def image_step(image, where):
     """Give the step that makes an image's own Python environment."""
     venv = image / ".venv"
@@ -347,6 +351,9 @@ def image_step(image, where):
         # The embedded engine looks for this, and would install once more (mlops/engines/embedded/images.py).
         digest = hashlib.sha256((image / "requirements.txt").read_bytes()).hexdigest()
         (venv / "requirements.sha256").write_text(digest)
+        if image.name in PRIMED:
+            program, *arguments = PRIMED[image.name]
+            run(str(venv / "bin" / "python"), str(image / program), *arguments)
 
     outputs = [venv / "bin" / "python"]
     return Step("Python packages of images/" + image.name, [*where, image / "requirements.txt"], outputs, install)

@@ -83,8 +83,8 @@ def verify(version: Version, *, stack: Stack = "local", json: Json = False) -> N
     else:
         verdict = "passed" if result.passed else "FAILED"
         out.print(
-            f"{verdict}: {result.examples} examples replayed, largest difference {result.max_difference}"
-            + (f": {result.message}" if result.message else "")
+            f"{verdict}: {result.message or f'0 of {result.examples} examples differ'}, "
+            f"largest difference {result.max_difference}"
         )
     if not result.passed:
         raise typer.Exit(1)

@@ -7,6 +7,8 @@ import typer
 from mlops.cli.output import Json, RefusalError, err, out, print_json, table
 from mlops.paths import CHECKOUT, state
 
+_ARGO = "kubernetes:argoproj.io/"
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
@@ -33,12 +35,27 @@ def up(*, json: Json = False) -> None:
             f"stack local is served by the Nomad at {address}, so the embedded platform would get no runs; "
             "unset NOMAD_ADDR, or take the address out of the stack file"
         )
+    if server := os.environ.get("ARGO_SERVER"):
+        raise RefusalError(
+            f"stack local is served by the Argo Server at {server}, so the embedded platform would get no runs; unset "
+            "ARGO_SERVER"
+        )
     with err.status("Reading what stack local registers ..."):
         inventory = record("local")
-    jobs = [resource for resource in inventory.resources if resource.type == "nomad:index/job:Job"]
+    jobs = inventory.of_type("nomad:index/job:Job")
+    definitions = [resource for resource in inventory.resources if resource.type.startswith(_ARGO)]
+    artifacts = settings.buckets.artifacts
+    buckets = [name for name in (settings.buckets.models, settings.buckets.data, artifacts) if name]
     with err.status("Starting bucket, feed and engine ..."):
-        platform = embedded.up(state(), buckets=[settings.buckets.models, settings.buckets.data])
-    registered = []
+        platform = embedded.up(state(), buckets=buckets)
+    if artifacts:
+        embedded.artifacts_in(platform, artifacts)
+    registered: list[str] = []
+    for definition in definitions:
+        try:
+            registered.append(embedded.register_definition(platform, definition.inputs))
+        except embedded.PlatformError as error:
+            raise RefusalError(f"{definition.name}: {error}") from error
     for job in jobs:
         with err.status(f"Registering {job.name} ..."):
             variables = (job.inputs.get("hcl2") or {}).get("vars") or {}
@@ -52,7 +69,7 @@ def up(*, json: Json = False) -> None:
     table(
         ["what", "where"],
         [
-            ["engine (Nomad's API)", platform.nomad_address],
+            ["engine (Nomad's API, Argo Server's)", platform.nomad_address],
             ["bucket (GCS API)", platform.storage_address],
             ["feed (Salesforce API)", platform.feed_url],
             ["state", str(state())],

@@ -117,7 +117,7 @@ def run(
         for values in (declared.resolve(values, defaults) for values in each_version)
         for i in range(runs)
     ]
-    engine = session.engine
+    engine = session.engine(pipeline)
     started: list[str] = []
     try:
         for values, token in requests:
@@ -173,7 +173,12 @@ def _watch(engine: Engine, started: Sequence[str]) -> list[Run]:
         transient=True,
     ) as progress:
         bar = progress.add_task("starting", total=len(set(started)))
+        told: set[str] = set()
         for run in engine.wait(started):
+            for note in run.notes:
+                if note not in told:
+                    told.add(note)
+                    progress.console.print(note, markup=False, style="dim")
             latest[run.id] = run
             counts = Counter(r.status for r in latest.values())
             doing = Counter(
@@ -194,14 +199,15 @@ def _ended(engine: Engine, run: Run) -> str:
         return f"{run.id}: complete"
     failed = run.failed_step
     if failed is None:
-        return f"{run.id}: {run.status}"
+        return f"{run.id}: {run.status}" + (f": {run.message}" if run.message else "")
     execution, step = failed
     return f"{run.id}: {run.status}: {step.name}: {reason(engine, execution, step)}"
 
 
 def _report(session: Session, pipeline: str, finished: Sequence[Run], *, json: bool) -> None:
     wanted = {e.version_id: run for run in finished for e in run.executions if e.version_id}
-    stored = [v for v in session.registry.list(pipeline) if v.version_id in wanted]
+    models = {run.parameters.get("model") or pipeline for run in finished}
+    stored = [v for model in sorted(models) for v in session.registry.list(model) if v.version_id in wanted]
     if json:
         print_json({"runs": list(finished), "versions": stored})
         return

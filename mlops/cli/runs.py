@@ -26,8 +26,8 @@ def list_runs(
     stack: Stack = "local",
     json: Json = False,
 ) -> None:
-    """List the runs that the engine remembers, newest first."""
-    every = Session(stack).engine.runs()
+    """List the runs that the engines remember, newest first."""
+    every = sorted((run for engine in Session(stack).engines for run in engine.runs()), key=_age, reverse=True)
     if json:
         print_json(every[:limit])
         return
@@ -42,8 +42,8 @@ def list_runs(
 @app.command()
 def show(run: RunId, *, stack: Stack = "local", json: Json = False) -> None:
     """Show one run: parameters, versions, and what each task used beside what it asked for."""
-    engine = Session(stack).engine
-    found = engine.status(_resolve(engine, run))
+    engine, run_id = _resolve(Session(stack), run)
+    found = engine.status(run_id)
     if json:
         print_json(found)
         return
@@ -53,11 +53,13 @@ def show(run: RunId, *, stack: Stack = "local", json: Json = False) -> None:
             ["pipeline", found.pipeline],
             ["status", found.status],
             ["started", when(found.created)],
+            *([["message", found.message]] if found.message else []),
+            *(["note", note] for note in found.notes),
             *([f"-p {key}", value] for key, value in sorted(found.parameters.items()) if value),
         ],
     )
     for execution in found.executions:
-        out.print(f"\nallocation {execution.id}: {execution.status}, version {execution.version_id or '-'}")
+        out.print(f"\nexecution {execution.id}: {execution.status}, version {execution.version_id or '-'}")
         table(
             ["task", "state", "restarts", "wall s", "cpu s", "peak MiB", "asked MiB", "asked MHz", "what it said"],
             (
@@ -89,8 +91,8 @@ def logs(
     json: Json = False,
 ) -> None:
     """Print the output of a run's tasks, one after the other."""
-    engine = Session(stack).engine
-    found = engine.status(_resolve(engine, run))
+    engine, run_id = _resolve(Session(stack), run)
+    found = engine.status(run_id)
     steps = [(execution, step.name) for execution in found.executions for step in execution.steps]
     if task is not None:
         steps = [(execution, name) for execution, name in steps if name == task]
@@ -132,8 +134,7 @@ def _print_logs(engine: Engine, execution: Execution, task: str, stream: str | N
 @app.command()
 def stop(run: RunId, *, stack: Stack = "local", json: Json = False) -> None:
     """Stop a run. What it stored stays; what it had not stored is removed."""
-    engine = Session(stack).engine
-    run_id = _resolve(engine, run)
+    engine, run_id = _resolve(Session(stack), run)
     found = engine.status(run_id)
     if found.finished:
         raise RefusalError(f"{run_id} has already ended ({found.status}), so there is nothing to stop")
@@ -144,13 +145,17 @@ def stop(run: RunId, *, stack: Stack = "local", json: Json = False) -> None:
         out.print(f"Stopping {run_id}.")
 
 
-def _resolve(engine: Engine, text: str) -> str:
-    every: list[Run] = engine.runs()
-    matches = [run.id for run in every if run.id == text] or [run.id for run in every if text and run.id.endswith(text)]
+def _age(run: Run) -> tuple[float, str]:
+    return run.created, run.id
+
+
+def _resolve(session: Session, text: str) -> tuple[Engine, str]:
+    """The engine and the id of the run that a text means."""
+    every = [(engine, run.id) for engine in session.engines for run in engine.runs()]
+    matches = [one for one in every if one[1] == text] or [one for one in every if text and one[1].endswith(text)]
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise RefusalError(
-            f"{text!r} is the end of {len(matches)} runs; give more of the id: {', '.join(matches[:3])} ..."
-        )
+        shown = ", ".join(run_id for _, run_id in matches[:3])
+        raise RefusalError(f"{text!r} is the end of {len(matches)} runs; give more of the id: {shown} ...")
     raise RefusalError(f"there is no run {text!r}; `mlops runs list` shows those there are")

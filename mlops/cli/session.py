@@ -1,7 +1,8 @@
 """What a command works with: the stack's settings, its engine, its registry.
 
-The one place that decides which engine serves a stack: a Nomad at an address, or the embedded platform. Everything is
-imported when it is first used, so that `--help` and a typing error answer at once.
+The one place that decides which engine serves a pipeline (`job.nomad.hcl` is Nomad's, `templates.py` Argo's) and where
+that is: at an address, or on the embedded platform, which has both. Everything is imported when it is first used, so
+that `--help` and a typing error answer at once.
 """
 
 import os
@@ -38,16 +39,29 @@ class Session:
         return self.settings.nomad.address or os.environ.get("NOMAD_ADDR") or None
 
     @cached_property
+    def _argo_address(self) -> str | None:
+        # As Argo's own command reads it: a host and a port, or a URL.
+        server = os.environ.get("ARGO_SERVER") or None
+        if server is None or "://" in server:
+            return server
+        return f"{'http' if os.environ.get('ARGO_SECURE') == 'false' else 'https'}://{server}"
+
+    @cached_property
+    def _namespace(self) -> str:
+        kubernetes = self.settings.kubernetes
+        return kubernetes.namespace if kubernetes else os.environ.get("ARGO_NAMESPACE") or "default"
+
+    @cached_property
     def platform(self) -> "Platform | None":
         """The embedded platform, where it is what serves this stack."""
         from mlops.engines.embedded.platform import find
 
-        if self._nomad_address:
+        if self._nomad_address or self._argo_address:
             return None
         if self.stack != "local":
             raise RefusalError(
                 f"stack {self.stack} names no Nomad, so there is no engine to ask; "
-                "set hybrid-mlops:nomad.address in its file, or NOMAD_ADDR"
+                "set hybrid-mlops:nomad.address in its file, or NOMAD_ADDR, or ARGO_SERVER"
             )
         platform = find(paths.state())
         if platform is None:
@@ -62,13 +76,47 @@ class Session:
         os.environ["no_proxy"] = ",".join(filter(None, (spared, "127.0.0.1,localhost")))
         return platform
 
+    def engine(self, pipeline: str) -> Engine:
+        """The engine that runs a pipeline.
+
+        Args:
+            pipeline: One of those that `parameters.files` finds.
+        """
+        from mlops import parameters
+
+        folder = parameters.files(paths.CHECKOUT / "jobs")[pipeline].parent
+        name, variable, engine = (
+            ("Nomad", "NOMAD_ADDR", self._nomad)
+            if (folder / "job.nomad.hcl").is_file()
+            else ("Argo Server", "ARGO_SERVER", self._argo)
+        )
+        if engine is None:
+            raise RefusalError(
+                f"{pipeline} runs on {name}, of which stack {self.stack} has no address, so nothing was started; set "
+                f"{variable}, or unset the other engine's for the embedded platform"
+            )
+        return engine
+
     @cached_property
-    def engine(self) -> Engine:
-        """The engine that runs this stack's pipelines."""
+    def engines(self) -> tuple[Engine, ...]:
+        """Every engine of this stack."""
+        return tuple(engine for engine in (self._nomad, self._argo) if engine is not None)
+
+    @cached_property
+    def _nomad(self) -> Engine | None:
         from mlops.engines.nomad import NomadEngine
 
-        platform = self.platform
-        return NomadEngine(platform.nomad_address if platform else self._nomad_address or "")
+        address = self.platform.nomad_address if self.platform else self._nomad_address
+        return NomadEngine(address) if address else None
+
+    @cached_property
+    def _argo(self) -> Engine | None:
+        from mlops.engines.argo import ArgoEngine
+
+        if self.platform:
+            return ArgoEngine(self.platform.argo_address, self._namespace)
+        token = os.environ.get("ARGO_TOKEN", "")
+        return ArgoEngine(self._argo_address, self._namespace, token) if self._argo_address else None
 
     @cached_property
     def registry(self) -> "Registry":

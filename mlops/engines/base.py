@@ -1,7 +1,7 @@
 """One `Run` type and one `Engine` interface, whichever engine runs a pipeline.
 
-Owns what the command knows of a run. Deliberately knows no engine: `nomad.py` speaks Nomad's API, to a real Nomad and
-to the embedded engine alike.
+Owns what the command knows of a run, and how runs are waited for. Deliberately knows no engine: `nomad.py` speaks
+Nomad's API, `argo.py` Argo Server's, to the real ones and to the embedded engine alike.
 """
 
 import time
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Status = Literal["pending", "running", "complete", "failed", "lost", "stopped"]
+_POLL_SECONDS = 0.5
 FINISHED: frozenset[Status] = frozenset({"complete", "failed", "lost", "stopped"})
 
 
@@ -54,7 +55,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Execution:
-    """What makes one model version: a Nomad allocation. `id` ends the version id."""
+    """What makes one model version: a Nomad allocation, an Argo workflow. `id` ends the version id."""
 
     id: str
     status: Status
@@ -64,7 +65,13 @@ class Execution:
 
 @dataclass(frozen=True)
 class Run:
-    """One submission of a pipeline with its parameters. `created` is in seconds since 1970."""
+    """One submission of a pipeline with its parameters.
+
+    Attributes:
+        created: In seconds since 1970.
+        message: What the engine says of the whole, where it says anything.
+        notes: What of the pipeline means nothing where it ran.
+    """
 
     id: str
     pipeline: str
@@ -72,6 +79,8 @@ class Run:
     parameters: Mapping[str, str]
     created: float
     executions: tuple[Execution, ...] = field(default=())
+    message: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -129,7 +138,8 @@ def watch(
     """
     seen: dict[str, Run | None] = dict.fromkeys(run_ids)
     marked: dict[str, tuple[bool, object]] = {}
-    while open_runs := [run_id for run_id, run in seen.items() if run is None or not run.finished]:
+    open_runs = list(seen)
+    while open_runs:
         now = marks()
         for run_id in open_runs:
             mark = now.get(run_id, (True, None))
@@ -140,11 +150,21 @@ def watch(
             if run != seen[run_id]:
                 seen[run_id] = run
                 yield run
-        time.sleep(max(_POLL_SECONDS, 0.002 * len(open_runs)))
+        open_runs = [run_id for run_id, run in seen.items() if run is None or not run.finished]
+        if open_runs:
+            time.sleep(max(_POLL_SECONDS, 0.002 * len(open_runs)))
+
+
+def refusal(status: int, text: str) -> EngineError:
+    """The error that an engine's answer means, by its HTTP status and what it says."""
+    message = " ".join(text.split()) or "the engine refused without a reason"
+    return RefusedError(message) if status < 500 else EngineError(message)
 
 
 def reason(engine: Engine, execution: Execution, step: Step) -> str:
     """Why a step failed: the last line that it wrote for people, or else what the engine says."""
+    if step.exit_code is None and step.message:  # it was ended, or never began: what it wrote is not why
+        return step.message
     try:
         lines = "".join(engine.logs(execution.id, step.name, "stderr", follow=False)).strip().splitlines()
     except EngineError:  # its node may be gone; the other runs are still to be watched

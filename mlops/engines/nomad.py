@@ -14,7 +14,7 @@ import nomad
 import requests
 from nomad.api.exceptions import BaseNomadException
 
-from mlops.engines.base import EngineError, Execution, RefusedError, Run, Status, Step, total, version_id, watch
+from mlops.engines.base import EngineError, Execution, Run, Status, Step, refusal, total, version_id, watch
 
 _REQUEST_SECONDS = 30
 
@@ -92,7 +92,7 @@ class NomadEngine:
             if response.status_code == 404:  # the task never started, so it has no log
                 return
             if not response.ok:
-                raise _refusal(response)
+                raise refusal(response.status_code, response.text)
             yield from codecs.iterdecode(response.iter_content(chunk_size=None), "utf-8", errors="replace")
         except requests.RequestException as error:
             raise EngineError(self._unreachable(error)) from error
@@ -128,7 +128,7 @@ class NomadEngine:
         except BaseNomadException as error:
             answer = error.nomad_resp
             if isinstance(answer, requests.Response):
-                raise _refusal(answer) from error
+                raise refusal(answer.status_code, answer.text) from error
             raise EngineError(self._unreachable(error)) from error
         except (requests.RequestException, ValueError) as error:
             raise EngineError(self._unreachable(error)) from error
@@ -138,11 +138,6 @@ class NomadEngine:
             f"Nomad at {self._address} does not answer ({type(error).__name__}), so nothing is known of the runs; "
             "start it, or check the address and NOMAD_CACERT"
         )
-
-
-def _refusal(answer: requests.Response) -> EngineError:
-    message = " ".join(answer.text.split()) or "the engine refused without a reason"
-    return RefusedError(message) if answer.status_code < 500 else EngineError(message)
 
 
 def _summarised(job: Mapping[str, Any]) -> Status:

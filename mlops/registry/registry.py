@@ -31,7 +31,6 @@ from .manifest import Alias, File, Manifest, Verification, VersionDetails, Versi
 from .scorers import scorer_of
 from .scorers.lines import score
 
-TOLERANCE = 1e-6
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _LAYOUT = re.compile(
     rf"(?P<model>{names.MODEL})/(?:{names.ALIASES}/(?P<alias>{names.ALIAS})\.json"
@@ -115,17 +114,23 @@ class Registry:
             instead and records nothing.
         """
         model, version_id = self._resolve(version)
-        facts: dict[str, Any] = {"format": None, "examples": 0, "max_difference": None, "tools": {}, "message": None}
+        facts: dict[str, Any] = {"format": None, "examples": 0, "max_difference": None, "message": None}
+        facts |= {"tolerance": 0.0, "tools": {}}
         try:
             manifest = self._manifest(model, version_id)
             facts["format"] = manifest.format
             scorer = scorer_of(manifest.format)
+            facts["tolerance"] = scorer.TOLERANCE
             with self._local(manifest) as folder:
                 facts["tools"] = scorer.tools()
-                differences = _replayed(folder, scorer.command(folder))
-            facts["examples"], facts["max_difference"] = len(differences), max(differences)
-            if worse := sum(difference > TOLERANCE for difference in differences):
-                facts["message"] = f"{worse} of {len(differences)} examples differ by more than {TOLERANCE:g}"
+                replayed = _replayed(folder, scorer.command(folder))
+            facts["examples"] = len(replayed)
+            facts["max_difference"] = max(difference for difference, _ in replayed)
+            if worse := sum(difference > scorer.TOLERANCE or not same for difference, same in replayed):
+                labels = sum(not same for _, same in replayed)
+                facts["message"] = f"{worse} of {len(replayed)} examples differ by more than {scorer.TOLERANCE:g}" + (
+                    f" or in their label ({labels})" if labels else ""
+                )
         except IntegrityError as error:
             facts["message"] = str(error)
         except ScorerError as error:
@@ -177,7 +182,7 @@ class Registry:
         manifest = self._manifest(*self._resolve(version))
         scorer = scorer_of(manifest.format)
         with self._local(manifest) as folder:
-            yield from score(scorer.command(folder), rows)
+            yield from (answer.prediction for answer in score(scorer.command(folder), rows))
 
     def _scan(
         self, folder: str, objects: str
@@ -297,22 +302,23 @@ class Registry:
 
     def _record(self, model: str, version_id: str, facts: dict[str, Any], runner: str) -> Verification:
         time = now()
-        verification = Verification(
-            model=model, version_id=version_id, tolerance=TOLERANCE, time=time, runner=runner, **facts
-        )
+        verification = Verification(model=model, version_id=version_id, time=time, runner=runner, **facts)
         name = self.path.version(model, version_id, f"{names.VERIFICATIONS}/{time:{_TIME}}.json")
         self.bucket.create(name, verification.json_bytes(), verification.summary())
         return verification
 
 
-def _replayed(folder: Path, command: list[str]) -> list[float]:
-    """How far each example's prediction is from the recorded one."""
+def _replayed(folder: Path, command: list[str]) -> list[tuple[float, bool]]:
+    """How far each example's prediction is from the recorded one, and whether its label, if recorded, is the same."""
     try:
         examples = loads((folder / "examples.json").read_bytes(), "examples.json")["examples"]
         rows = [example["input"] for example in examples]
-        recorded = [float(example["prediction"]) for example in examples]
-    except (BadInputError, KeyError, TypeError, ValueError) as error:
+        recorded = [(float(example["prediction"]), example.get("label")) for example in examples]
+    except (BadInputError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(f"examples.json holds no examples that can be replayed ({error!r})") from None
     if not recorded:
         raise IntegrityError("examples.json holds no examples, so nothing can be replayed")
-    return [abs(old - new) for old, new in zip(recorded, score(command, rows), strict=True)]
+    return [
+        (abs(old - new.prediction), label is None or label == new.label)
+        for (old, label), new in zip(recorded, score(command, rows), strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""The client's side of the embedded platform: start it, find it, end it, register a job with it.
+"""The client's side of the embedded platform: start it, find it, end it, register what it is to run.
 
 Owns: where a running platform says how it is reached. Deliberately imports nothing but the standard library, so that
 every command is quick. Killing who called `up` harms nothing: the platform is a process of its own.
@@ -24,6 +24,10 @@ from mlops.paths import CHECKOUT
 _END_SECONDS = 30
 _START_SECONDS = 120
 _REQUEST_SECONDS = 60
+_DEFINITIONS = {
+    "WorkflowTemplate": ("workflow-templates", "template"),
+    "CronWorkflow": ("cron-workflows", "cronWorkflow"),
+}
 _REGISTER_SECONDS = 1800  # the job's images are installed meanwhile
 
 
@@ -50,6 +54,11 @@ class Platform:
     feed_url: str
     ca_file: str
     checkout: str
+
+    @property
+    def argo_address(self) -> str:
+        """Base URL of Argo Server's API."""
+        return self.nomad_address
 
 
 def up(
@@ -133,6 +142,28 @@ def register(platform: Platform, jobspec: str, variables: Mapping[str, str]) -> 
     submission = {"Source": jobspec, "Format": "hcl2", "VariableFlags": dict(variables)}
     address = f"{platform.nomad_address}/v1/jobs"
     return _send("PUT", address, {"Submission": submission}, _REGISTER_SECONDS)["JobID"]
+
+
+def register_definition(platform: Platform, definition: Mapping[str, Any]) -> str:
+    """Register a WorkflowTemplate or CronWorkflow and give its kind and name.
+
+    Raises:
+      PlatformError: It was refused, in the engine's own words.
+    """
+    kind, name = definition["kind"], definition["metadata"]["name"]
+    path, member = _DEFINITIONS[kind]
+    namespace = definition["metadata"].get("namespace", "default")
+    _send("POST", f"{platform.argo_address}/api/v1/{path}/{namespace}", {member: dict(definition)})
+    return f"{kind}/{name}"
+
+
+def artifacts_in(platform: Platform, bucket: str) -> None:
+    """Say in which bucket the steps of workflows leave what they hand on.
+
+    Raises:
+      PlatformError: It was refused.
+    """
+    _send("PUT", f"{platform.argo_address}/api/v1/artifact-repository", {"bucket": bucket})
 
 
 def write(state: Path, platform: Platform) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from mlops.engines.embedded import api, platform
+from mlops.engines.embedded import api, argo, platform
 from mlops.engines.embedded.bucket import Bucket
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.images import Images
@@ -54,6 +54,7 @@ class Supervisor:
         processes = Processes()
         bucket = Bucket(processes, self._state)
         jobs: Jobs | None = None
+        workflows: argo.Workflows | None = None
         store: Store | None = None
         try:
             say("opening the state folder")
@@ -70,9 +71,10 @@ class Supervisor:
             here = Machine(
                 self._state, self._checkout, processes, Scheduler(machine()), Images(self._checkout), given, credentials
             )
-            jobs = Jobs(here, store)
+            jobs, workflows = Jobs(here, store), argo.Workflows(here, store)
             app = web.Application(middlewares=[api.guard])
             NomadApi(here, jobs).add_to(app)
+            app.add_subapp("/api/v1/", argo.routes(workflows))
             port = await self._listen(app, None)
             platform.write(
                 self._state,
@@ -91,9 +93,9 @@ class Supervisor:
             _log.info("ending")
         finally:
             bucket.close()
-            if jobs is not None:
+            for engine in filter(None, (jobs, workflows)):
                 with contextlib.suppress(EmbeddedError):  # a full disk must not keep processes alive
-                    await jobs.close()
+                    await engine.close()
             await processes.close(_END_SECONDS)
             for runner in self._runners:
                 await runner.cleanup()

@@ -1,9 +1,9 @@
 """Scorers: one module a model format, each of which names the program that loads the model and replays rows.
 
 A scorer is a program of the image that trained the model, so that what predicts is what trained: JSON Lines of row
-objects on stdin, JSON Lines `{"prediction": p}` on stdout, in order. It ends when its stdin does, and so cannot outlive
-the registry. Exit code 2: the model or a row is bad, and stays so. `lines` runs it; a new format is a module with
-`command(version)` and `tools()`, entered in `SCORERS`.
+objects on stdin, JSON Lines `{"prediction": p}` on stdout, in order, with a `"label"` where the model gives one. It
+ends when its stdin does, and so cannot outlive the registry. Exit code 2: the model or a row is bad, and stays so.
+`lines` runs it; a new format is a module with `TOLERANCE`, `command(version)` and `tools()`, entered in `SCORERS`.
 """
 
 from pathlib import Path
@@ -11,11 +11,17 @@ from typing import Protocol
 
 from mlops.registry.errors import BadInputError
 
-from . import tfjs_layers
+from . import h2o_mojo, tfjs_layers
 
 
 class Scorer(Protocol):
-    """What a format's module offers."""
+    """What a format's module offers.
+
+    Attributes:
+        TOLERANCE: how far a replayed prediction may be from the recorded one.
+    """
+
+    TOLERANCE: float
 
     def command(self, version: Path) -> list[str]:
         """The program and its arguments for a version's local folder."""
@@ -26,7 +32,7 @@ class Scorer(Protocol):
         ...
 
 
-SCORERS: dict[str, Scorer] = {"tfjs-layers": tfjs_layers}
+SCORERS: dict[str, Scorer] = {"h2o-mojo": h2o_mojo, "tfjs-layers": tfjs_layers}
 
 
 def scorer_of(model_format: str) -> Scorer:

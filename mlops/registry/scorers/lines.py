@@ -6,13 +6,20 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from mlops.registry.errors import BadInputError, ScorerError, one_line
 from mlops.registry.manifest import loads
 
 
-def score(command: list[str], rows: Iterable[dict[str, Any]]) -> Iterator[float]:
+class Answer(NamedTuple):
+    """What a model says of a row; the label is None where it gives none."""
+
+    prediction: float
+    label: str | None = None
+
+
+def score(command: list[str], rows: Iterable[dict[str, Any]]) -> Iterator[Answer]:
     """Score rows in order.
 
     Args:
@@ -20,7 +27,7 @@ def score(command: list[str], rows: Iterable[dict[str, Any]]) -> Iterator[float]
         rows: JSON objects; read only as fast as the program takes them.
 
     Yields:
-        One prediction a row.
+        One answer a row.
 
     Raises:
         ScorerError: the program failed or answered something else.
@@ -37,7 +44,7 @@ def score(command: list[str], rows: Iterable[dict[str, Any]]) -> Iterator[float]
         try:
             threading.Thread(target=fed.run, args=(process.stdin,), daemon=True).start()
             for line in process.stdout or ():
-                yield _prediction(line)
+                yield _answer(line)
                 answers += 1
             code = process.wait()
         finally:
@@ -76,13 +83,14 @@ class _Feed:
             self.failure = error
 
 
-def _prediction(line: bytes) -> float:
+def _answer(line: bytes) -> Answer:
     try:
-        value = loads(line, "an answer of the scorer")["prediction"]
-    except (BadInputError, KeyError, TypeError):
-        value = None
+        said = loads(line, "an answer of the scorer")
+        value, label = said["prediction"], said.get("label")
+    except (BadInputError, KeyError, TypeError, AttributeError):
+        value = label = None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ScorerError(
             f"the scorer answered {one_line(line.decode(errors='replace'))!r} instead of a prediction", definite=True
         )
-    return float(value)
+    return Answer(float(value), None if label is None else str(label))

@@ -3,14 +3,14 @@
 `MLOPS_TENSORNODE` names the program's folder. Without it: `/app`, where the image has it, or this checkout's.
 """
 
-import os
 import subprocess
 from pathlib import Path
 
 from mlops.registry.errors import ScorerError
 from mlops.registry.manifest import loads
+from mlops.registry.scorers import folders
 
-_VARIABLE = "MLOPS_TENSORNODE"
+TOLERANCE = 1e-6
 _PROGRAM = "src/main.js"
 
 
@@ -34,14 +34,4 @@ def tools() -> dict[str, str]:
 
 
 def _folder() -> Path:
-    if named := os.environ.get(_VARIABLE):
-        folders = [Path(named)]
-    else:
-        folders = [Path("/app"), Path(__file__).parents[3] / "images/tensornode"]
-    for folder in folders:
-        if (folder / _PROGRAM).is_file():
-            return folder
-    raise ScorerError(
-        f"no {_PROGRAM} in {' or '.join(map(str, folders))}, so the model cannot be loaded: set {_VARIABLE} to the "
-        "folder of the tensornode image"
-    )
+    return folders.find("tensornode", _PROGRAM, "MLOPS_TENSORNODE")

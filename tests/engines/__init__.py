@@ -1,0 +1,1 @@
+"""The command's engines, as clients of servers that are not the embedded one."""
