@@ -31,8 +31,8 @@ def train(features: Features, params: dict[str, Number], seed: int) -> H2OGradie
       TrainingError: H2O gave up.
     """
     target = features.target
-    # Frame names are fixed because the MOJO's uuid is made of them. Uploaded, as H2O's server refuses to read below hidden
-    # folders, such as a state folder's (its `file_deny_glob`).
+    # Frame names are fixed because the MOJO's uuid is made of them. Uploaded, as H2O's server refuses to read what lies
+    # below a hidden folder, such as a state folder (its `file_deny_glob`).
     frames = {
         part: h2o.upload_file(str(path), destination_frame=f"{part}.hex") for part, path in features.files.items()
     }
