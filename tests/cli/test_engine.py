@@ -108,7 +108,7 @@ def test_a_proxy_of_the_machine_is_not_asked_for_the_platform(
     answers: tuple[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     address, said = answers
-    said["/v1/jobs"], said["/api/v1/workflows/default"] = [], {"items": []}
+    said["/v1/jobs"], said["/api/v1/workflows/mlops"] = [], {"items": []}
     proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
     done = _platform(tmp_path / "state", address)("runs", "list", "--json", no_proxy="example.com", **proxy)
     assert (done.returncode, json.loads(done.stdout or "null")) == (0, []), done.stderr
