@@ -43,7 +43,8 @@ def test_no_lock_records_a_download_address(lock: Path):
         packages = json.loads(text)["packages"]
         assert not [name for name, package in packages.items() if "resolved" in package]
         text = json.dumps([package.get("version") for package in packages.values()])
-    assert not re.search(r"://|--index|--find-links|--extra-index|/tmp/|/work/|/home/", text)
+    # No address, no option that names one, and no absolute path: that would be some machine's.
+    assert not re.search(r"://|--index|--find-links|--extra-index|(?<![\w.])/\w", text)
 
 
 @pytest.mark.parametrize("lock", NODE_LOCKS, ids=named)
