@@ -1,5 +1,6 @@
 """`mlops runs`: what is running and what ran."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import typer
@@ -10,6 +11,7 @@ from mlops.engines.base import Engine, Execution, Run, reason
 
 app = typer.Typer(help="What is running and what ran: list, show, logs, stop.", invoke_without_command=True)
 
+Stream = Literal["stdout", "stderr"]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the last characters of it.")]
 
 
@@ -85,7 +87,7 @@ def logs(
     run: RunId,
     *,
     task: Annotated[str | None, typer.Option(help="Only this task's output.")] = None,
-    stream: Annotated[Literal["stdout", "stderr"] | None, typer.Option(help="Only this stream.")] = None,
+    stream: Annotated[Stream | None, typer.Option(help="Only this stream.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task ends.")] = False,
     stack: Stack = "local",
     json: Json = False,
@@ -98,8 +100,8 @@ def logs(
         steps = [(execution, name) for execution, name in steps if name == task]
         if not steps:
             raise RefusalError(f"{found.id} has no task {task!r}; `mlops runs show {run}` names its tasks")
+    streams: tuple[Stream, ...] = ("stdout", "stderr") if stream is None else (stream,)
     if json:
-        kinds = ("stdout", "stderr") if stream is None else (stream,)
         print_json(
             [
                 {
@@ -109,20 +111,18 @@ def logs(
                     "text": "".join(engine.logs(execution.id, name, kind, follow=follow)),
                 }
                 for execution, name in steps
-                for kind in kinds
+                for kind in streams
             ]
         )
         return
     if follow and len(steps) > 1 and stream is None and task is None:
-        stream = "stdout"  # two streams cannot be followed in turn
+        streams = ("stdout",)  # two streams cannot be followed in turn
     for execution, name in steps:
-        _print_logs(engine, execution, name, stream, follow=follow)
+        _print_logs(engine, execution, name, streams, follow=follow)
 
 
-def _print_logs(engine: Engine, execution: Execution, task: str, stream: str | None, *, follow: bool) -> None:
-    for kind in ("stdout", "stderr"):
-        if stream not in (None, kind):
-            continue
+def _print_logs(engine: Engine, execution: Execution, task: str, streams: Iterable[Stream], *, follow: bool) -> None:
+    for kind in streams:
         headed = False
         for piece in engine.logs(execution.id, task, kind, follow=follow):
             if not headed:
