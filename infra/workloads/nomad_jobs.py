@@ -126,5 +126,5 @@ def _images(spec: jobspec.Jobspec, settings: Settings, origin: str, root: Path) 
                 f"{origin}: variable {variable} names no folder under images/, so the job has no image; "
                 f"there are: {', '.join(sorted(folders))}"
             )
-        names[variable] = images.name(root, folders[variable], settings.images.repository)
+        names[variable] = images.name(root, folders[variable], naming.image_repository(settings))
     return names

@@ -170,7 +170,7 @@ def _typed(kind: Any, value: Any, name: str, path: str) -> Any:
 def _images(module: ModuleType, root: Path, settings: Settings, origin: str) -> Iterator[tuple[str, str]]:
     for folder in module.IMAGES:
         try:
-            yield folder, images.name(root, folder, settings.images.repository)
+            yield folder, images.name(root, folder, naming.image_repository(settings))
         except images.ImageError as error:
             raise SettingsError(f"{origin}: {error}") from None
 

@@ -1,0 +1,205 @@
+"""Reading a stack's settings: from its file, or from Pulumi; and how a mistake in them is told.
+
+A mistake is a line: the key's path, the problem, its consequence and the fix. Settings hold no `Input`s: they are known
+before anything is registered, so that a mistake is found before the first resource, and a preview shows every value.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from infra.settings import checks
+from infra.settings.fields import SettingsError
+from infra.settings.tree import Settings
+
+PROJECT = "hybrid-mlops"
+ROOT = Path(__file__).resolve().parents[2]
+STACKS = ROOT / "stacks"
+
+
+def stacks(folder: Path = STACKS) -> list[str]:
+    """The names of all stacks that have a file."""
+    return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in folder.glob("Pulumi.*.yaml"))
+
+
+def load(stack: str, folder: Path = STACKS) -> Settings:
+    """Read a stack's settings from its file, without Pulumi.
+
+    Raises:
+        SettingsError: There is no such stack, or its file cannot be used.
+    """
+    config, _ = read_config(stack, folder)
+    prefix = f"{PROJECT}:"
+    return parse({k.removeprefix(prefix): v for k, v in config.items() if k.startswith(prefix)}, _name(stack))
+
+
+def read_config(stack: str, folder: Path = STACKS) -> tuple[dict[str, Any], set[str]]:
+    """Read a stack file's whole configuration, without a secret and without Pulumi.
+
+    A placeholder takes the place of every encrypted value, and a stand-in that of every setting which only its owner
+    can know and which the file leaves to `pulumi config set`.
+
+    Returns:
+        The configuration by its full keys, and which of these hold an encrypted value.
+    """
+    import yaml
+
+    path = folder / f"Pulumi.{stack}.yaml"
+    if stack not in stacks(folder):
+        raise SettingsError(f"there is no stack {stack!r}, so nothing was read; there are: {', '.join(stacks(folder))}")
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise SettingsError(f"{_name(stack)}: is not YAML, so nothing was read; correct it: {problem}") from None
+    config = document.get("config", {}) if isinstance(document, dict) else None
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        raise SettingsError(f"{_name(stack)}: has no map named config, so nothing was read; put the settings under one")
+    secret = {key for key, value in config.items() if _has_secret(value)}
+    config = {key: _without_secrets(value, key) for key, value in config.items()}
+    prefix = f"{PROJECT}:"
+    own = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
+    return config | {prefix + key: value for key, value in _stood_in_for(own, Settings).items()}, secret
+
+
+def from_pulumi() -> Settings:
+    """Read the settings of the stack that the running program is deployed to."""
+    import pulumi
+    from pulumi.runtime import config as runtime
+
+    values: dict[str, Any] = {}
+    # Pulumi lists no keys: those that it handed over are in its environment, or where a test or the recorder set them.
+    for key in {*runtime.CONFIG.get(), *runtime.get_config_env()}:
+        namespace, _, name = key.partition(":")
+        if namespace == PROJECT:
+            # Not by `pulumi.Config`, which warns of each secret: the tree has secrets in a type that does not print.
+            text = runtime.get_config(key) or ""
+            try:
+                values[name] = json.loads(text)
+            except ValueError:
+                values[name] = text
+    return parse(values, _name(pulumi.get_stack()))
+
+
+@contextmanager
+def mistakes_told_plainly() -> Iterator[None]:
+    """Let `pulumi up` show a `SettingsError` as its message, without the traceback that another exception has."""
+    import pulumi
+
+    try:
+        yield
+    except SettingsError as error:
+        raise pulumi.RunError(str(error)) from None
+
+
+def parse(values: Mapping[str, Any], origin: str) -> Settings:
+    """Validate settings.
+
+    Args:
+        values: The settings, by their keys without the namespace.
+        origin: What messages begin with: the file that the settings are from.
+
+    Raises:
+        SettingsError: Some of them cannot be used.
+    """
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        lines = [_line(details, origin) for details in error.errors(include_url=False)]
+        raise SettingsError("\n".join(lines)) from None
+    if problems := checks.problems(settings):
+        raise SettingsError("\n".join(f"{origin}: {PROJECT}:{problem}" for problem in problems))
+    return settings
+
+
+def _name(stack: str) -> str:
+    return f"stacks/Pulumi.{stack}.yaml"
+
+
+def _has_secret(value: object) -> bool:
+    if isinstance(value, dict):
+        return set(value) == {"secure"} or any(map(_has_secret, value.values()))
+    return isinstance(value, list) and any(map(_has_secret, value))
+
+
+def _without_secrets(value: Any, path: str) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {"secure"}:
+            return f"[secret {path}]"
+        return {key: _without_secrets(inner, f"{path}.{key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(inner, f"{path}.{i}") for i, inner in enumerate(value)]
+    return value
+
+
+def _stood_in_for(values: Any, model: type[BaseModel]) -> Any:
+    """The values of a model, or of what a map or list holds of it, with stand-ins for what is left to its owner."""
+    if isinstance(values, list):
+        return [_stood_in_for(value, model) for value in values]
+    if not isinstance(values, dict):
+        return values
+    complete = dict(values)
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and name not in complete:
+            complete[name] = extra["x-stand-in"]
+        below = _below(field.annotation)
+        if below and name in complete:
+            value = complete[name]
+            if _is_map(field.annotation) and isinstance(value, dict):
+                complete[name] = {key: _stood_in_for(inner, below) for key, inner in value.items()}
+            else:
+                complete[name] = _stood_in_for(value, below)
+    return complete
+
+
+def _is_map(annotation: Any) -> bool:
+    return get_origin(annotation) is Mapping or any(map(_is_map, get_args(annotation)))
+
+
+def _line(details: Any, origin: str) -> str:
+    location: tuple[int | str, ...] = details["loc"]
+    if location[-1] == "[key]":
+        return (
+            f"{origin}: {_path(location[:-2])}: {location[-2]!r} cannot be a name here, so nothing can be registered; "
+            f"write one that matches {details['ctx']['pattern']}"
+        )
+    model, field = _field(location)
+    where = f"{origin}: {_path(location)}"
+    about = f" ({field.description})" if field is not None and field.description else ""
+    if details["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(location[-1]), model.model_fields, 1)
+        fix = f"did you mean {near[0]!r}?" if near else f"remove it, or use one of: {', '.join(model.model_fields)}"
+        return f"{where}: is no setting, so it would do nothing; {fix}"
+    if details["type"] == "missing":
+        return f"{where}: is missing, so the stack cannot be planned; add it{about}"
+    message = details["msg"].removeprefix("Value error, ")
+    problem = message[0].lower() + message[1:]
+    return f"{where}: {problem}, so the stack cannot be planned; correct it{about}"
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return f"{PROJECT}:{'.'.join(map(str, location))}"
+
+
+def _field(location: tuple[int | str, ...]) -> tuple[type[BaseModel], Any]:
+    """The innermost model that a location leads through, and the field that it ends in or below."""
+    model: type[BaseModel] = Settings
+    field = None
+    for part in location:
+        if part in model.model_fields:
+            field = model.model_fields[str(part)]
+            model = _below(field.annotation) or model
+    return model, field
+
+
+def _below(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field's value, or each value of its map or list, is of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_below, get_args(annotation))), None)
