@@ -19,3 +19,22 @@ def image_repository(settings: Settings) -> str:
         return settings.images.repository
     assert settings.gcp, "the settings were checked"  # noqa: S101
     return f"{settings.gcp.region}-docker.pkg.dev/{settings.gcp.project}/images"
+
+
+def nomad_server_labels(region: str) -> dict[str, str]:
+    """Labels by which the servers of a Nomad region are found, on their instances."""
+    return {"nomad-region": region, "nomad-role": "server"}
+
+
+def nomad_server_name(region: str) -> str:
+    """The name that every certificate of a Nomad region's servers has, as Nomad itself checks it."""
+    return f"server.{region}.nomad"
+
+
+def nomad_issuer(settings: Settings, region: str) -> str:
+    """The issuer of a Nomad region's workload identities (`server.oidc_issuer`), which can never be changed.
+
+    Google is given the keys, so nothing is fetched from it, and the name need not resolve.
+    """
+    assert settings.gcp, "the settings were checked"  # noqa: S101
+    return f"https://{region}.nomad.{settings.gcp.project}.internal"
