@@ -1,8 +1,9 @@
 """The kinds of values that settings are made of: texts with a form, and the model that all settings share."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 
 class SettingsError(Exception):
@@ -28,6 +29,12 @@ def _variable(value: object) -> object:
     ):
         return value
     raise ValueError("should be text, a number, true, false, or a list of texts")
+
+
+# Which of two forms a value has; no key of a stack file reads so, and no message shows it.
+NUMBER, MAP = Tag("(number)"), Tag("(map)")
+NUMBER_OR_MAP = Discriminator(lambda value: MAP.tag if isinstance(value, Mapping | BaseModel) else NUMBER.tag)
+"""A mistake in a value of one form is told of that form alone."""
 
 
 def from_outside(*, stand_in: str, description: str) -> Any:

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, StringConstraints
 
 from infra.settings.fields import (
+    MAP,
+    NUMBER,
+    NUMBER_OR_MAP,
     CpuPlatform,
     MachineType,
     Model,
@@ -67,8 +70,8 @@ class ScalingSettings(Model):
 class ClientPoolSettings(MachineSettings):
     """A pool of Nomad clients; its name is the node pool's."""
 
-    size: Annotated[int, Field(ge=1, le=1000)] | ScalingSettings = Field(
-        description="Machines: a number, or `min` and `max`, between which Nomad Autoscaler moves it."
+    size: Annotated[Annotated[int, Field(ge=1, le=1000), NUMBER] | Annotated[ScalingSettings, MAP], NUMBER_OR_MAP] = (
+        Field(description="Machines: a number, or `min` and `max`, between which Nomad Autoscaler moves it.")
     )
     spot: bool = Field(
         default=False, description="Machines that Google may take back at any time: a training on one starts again."

@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from infra.settings import checks
-from infra.settings.fields import SettingsError
+from infra.settings.fields import MAP, NUMBER, SettingsError
 from infra.settings.tree import Settings
 
 PROJECT = "hybrid-mlops"
@@ -163,7 +163,7 @@ def _is_map(annotation: Any) -> bool:
 
 
 def _line(details: Any, origin: str) -> str:
-    location: tuple[int | str, ...] = details["loc"]
+    location: tuple[int | str, ...] = tuple(part for part in details["loc"] if part not in (NUMBER.tag, MAP.tag))
     if location[-1] == "[key]":
         return (
             f"{origin}: {_path(location[:-2])}: {location[-2]!r} cannot be a name here, so nothing can be registered; "
