@@ -9,12 +9,15 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table, when
 from mlops.cli.session import Session
+
+if TYPE_CHECKING:
+    from mlops.registry import VersionSummary
 
 app = typer.Typer(
     help="Model versions in the bucket: list, show, verify, promote, predict.", invoke_without_command=True
@@ -23,6 +26,17 @@ app = typer.Typer(
 Version = Annotated[
     str, typer.Argument(metavar="VERSION", help="A version id, or an alias as MODEL/ALIAS.", show_default=False)
 ]
+
+
+QUALITY = ("best trial", "auc", "baseline", "verified")
+"""Columns that say how good a version is; `quality` gives their cells."""
+
+
+def quality(version: "VersionSummary") -> tuple[str, ...]:
+    """The cells of `QUALITY`; trials are numbered from 0, and a model of which there was one trial has no best."""
+    trial = "-" if version.trial is None else f"#{version.trial} of {version.trials}"
+    baseline = " ".join(filter(None, (version.baseline, number(version.baseline_auc))))
+    return trial, number(version.auc), baseline, version.verdict
 
 
 @app.callback()
@@ -44,15 +58,13 @@ def list_versions(
         print_json(versions)
         return
     table(
-        ["version", "model", "lane", "auc", "baseline", "verified", "aliases", "stored"],
+        ["version", "model", "lane", *QUALITY, "aliases", "stored"],
         (
             [
                 version.version_id,
                 version.model,
                 version.lane,
-                number(version.auc),
-                number(version.baseline_auc),
-                version.verified or "-",
+                *quality(version),
                 ", ".join(version.aliases) or "-",
                 when(version.created),
             ]

@@ -10,7 +10,8 @@ import typer
 import typer.core
 from rich.markup import escape
 
-from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table
+from mlops.cli.models import QUALITY, quality
+from mlops.cli.output import Json, RefusalError, Stack, err, out, print_json, table
 from mlops.cli.session import Session
 from mlops.engines.base import Engine, Run, reason
 from mlops.paths import CHECKOUT
@@ -213,8 +214,8 @@ def _report(session: Session, pipeline: str, finished: Sequence[Run], *, json: b
         return
     if stored:
         table(
-            ["version", "auc", "baseline", "verified"],
-            ([v.version_id, number(v.auc), number(v.baseline_auc), v.verified or "-"] for v in stored),
+            ["version", *QUALITY],
+            ([v.version_id, *quality(v)] for v in stored),
             right=["auc", "baseline"],
         )
     elif any(run.status == "complete" for run in finished):

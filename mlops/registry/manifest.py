@@ -168,6 +168,9 @@ class Manifest(Training):
             format=self.format,
             auc=_metric(self.metrics, "test"),
             baseline_auc=_metric(self.metrics, "baseline"),
+            baseline=_of(self.metrics, "baseline", "name"),
+            trial=_of(self.metrics, "training", "trial"),
+            trials=_of(self.metrics, "training", "trials"),
             seed=self.seed,
             model_digest=self.model_digest,
         )
@@ -179,6 +182,7 @@ class Verification(Record):
     Attributes:
         passed: every file has its SHA-256 and every replayed prediction is within the tolerance.
         examples: how many were replayed.
+        differing: how many of them differ by more than the tolerance, or in their label; None if none was replayed.
         max_difference: the largest difference between a recorded and a replayed prediction; None if none was replayed.
         tolerance: what was allowed.
         time: when it was verified (UTC).
@@ -192,6 +196,7 @@ class Verification(Record):
     format: Format | None
     passed: bool
     examples: int = Field(ge=0)
+    differing: int | None = None
     max_difference: float | None
     tolerance: float
     time: AwareDatetime
@@ -201,7 +206,7 @@ class Verification(Record):
 
     def summary(self) -> dict[str, str]:
         """Custom metadata of the verification object."""
-        return {"passed": json.dumps(self.passed)}
+        return {"passed": json.dumps(self.passed)} | _strings(examples=self.examples, differing=self.differing)
 
 
 class Alias(Record):
@@ -218,7 +223,14 @@ class Alias(Record):
 
 
 class VersionSummary(Record):
-    """A version as a listing shows it, read from custom metadata alone."""
+    """A version as a listing shows it, read from custom metadata alone.
+
+    Attributes:
+        auc: of the model on the test part.
+        baseline_auc: of the simpler model that the same run trained to compare with; `baseline` is its name.
+        trial: number of the trial that won, from 0, where several were trained; `trials` is how many.
+        examples: replayed by the newest verification; `differing` of them did not predict the same.
+    """
 
     model: ModelName
     version_id: VersionId
@@ -227,11 +239,26 @@ class VersionSummary(Record):
     format: Format
     auc: float | None = None
     baseline_auc: float | None = None
+    baseline: Text | None = None
+    trial: int | None = None
+    trials: int | None = None
     seed: int | None = None
     model_digest: Sha256
     verified: Literal["passed", "failed"] | None = None
     verified_at: AwareDatetime | None = None
+    examples: int | None = None
+    differing: int | None = None
     aliases: tuple[AliasName, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """What the newest verification said, in words; a dash where there is none."""
+        if self.verified is None:
+            return "-"
+        counted = None if self.differing is None else f"{self.differing} of {self.examples} examples differ"
+        if self.verified == "passed":
+            return counted or "passed"
+        return f"FAILED: {counted}" if counted else "FAILED"
 
 
 class VersionDetails(Record):
@@ -289,9 +316,13 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _metric(metrics: dict[str, JsonValue], part: str) -> float | None:
+def _of(metrics: dict[str, JsonValue], part: str, name: str) -> JsonValue:
     values = metrics.get(part)
-    auc = values.get("auc") if isinstance(values, dict) else None
+    return values.get(name) if isinstance(values, dict) else None
+
+
+def _metric(metrics: dict[str, JsonValue], part: str) -> float | None:
+    auc = _of(metrics, part, "auc")
     return float(auc) if isinstance(auc, int | float) else None
 
 

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,9 @@ class Registry:
         for key, metadata in versions.items():
             facts = {"model": key[0], "version_id": key[1], "aliases": tuple(sorted(pointing[key]))}
             if key in verdicts:
-                facts["verified_at"], passed = verdicts[key]
-                facts["verified"] = "passed" if passed else "failed"
+                facts["verified_at"], verdict = verdicts[key]
+                facts["verified"] = "passed" if verdict.get("passed") == "true" else "failed"
+                facts |= {name: verdict[name] for name in ("examples", "differing") if name in verdict}
             try:
                 try:
                     summary = validated(VersionSummary, {**metadata, **facts}, "its metadata")
@@ -126,7 +128,8 @@ class Registry:
                 replayed = _replayed(folder, scorer.command(folder))
             facts["examples"] = len(replayed)
             facts["max_difference"] = max(difference for difference, _ in replayed)
-            if worse := sum(difference > scorer.TOLERANCE or not same for difference, same in replayed):
+            facts["differing"] = worse = sum(difference > scorer.TOLERANCE or not same for difference, same in replayed)
+            if worse:
                 labels = sum(not same for _, same in replayed)
                 facts["message"] = f"{worse} of {len(replayed)} examples differ by more than {scorer.TOLERANCE:g}" + (
                     f" or in their label ({labels})" if labels else ""
@@ -186,15 +189,15 @@ class Registry:
 
     def _scan(
         self, folder: str, objects: str
-    ) -> tuple[dict[_Key, dict[str, str]], dict[_Key, tuple[datetime, bool]], builtins.list[Alias]]:
-        """Manifests' metadata, newest verdicts and aliases from one listing.
+    ) -> tuple[dict[_Key, dict[str, str]], dict[_Key, tuple[datetime, dict[str, str]]], builtins.list[Alias]]:
+        """Metadata of manifests and of the newest verifications, and aliases, from one listing.
 
         Args:
             folder: the models' folders, as a glob that ends with a slash.
             objects: glob of the objects in them.
         """
         versions: dict[_Key, dict[str, str]] = {}
-        verdicts: dict[_Key, tuple[datetime, bool]] = {}
+        verdicts: dict[_Key, tuple[datetime, dict[str, str]]] = {}
         aliases = []
         for item in self.bucket.entries(folder.partition("*")[0], folder + objects):
             match = _LAYOUT.fullmatch(item.name, len(self.path.prefix))
@@ -211,8 +214,8 @@ class Registry:
                 except BadInputError as error:
                     _log.warning("alias %s/%s is left out: %s", match["model"], match["alias"], error)
             elif match["time"]:
-                verdict = datetime.fromisoformat(match["time"]), item.metadata.get("passed") == "true"
-                verdicts[key] = max(verdicts.get(key, verdict), verdict)
+                verdict = datetime.fromisoformat(match["time"]), dict(item.metadata)
+                verdicts[key] = max(verdicts.get(key, verdict), verdict, key=itemgetter(0))
             else:
                 versions[key] = item.metadata
         return versions, verdicts, aliases

@@ -15,6 +15,7 @@ import pytest
 from infra.images import name as image_name
 from jobs.model_refit.context import IMAGES, SERVICE_ACCOUNTS, Context, Resources
 from jobs.model_refit.templates import render
+from mlops.cli.models import quality
 from mlops.engines.embedded.argo import Workflows
 from mlops.engines.embedded.bucket import Bucket
 from mlops.engines.embedded.images import Images
@@ -23,6 +24,7 @@ from mlops.engines.embedded.scheduler import Scheduler, machine
 from mlops.engines.embedded.state import Store
 from mlops.engines.embedded.tasks import Processes
 from mlops.feed.data import load
+from mlops.registry import Registry, VersionSummary
 from mlops.registry.scorers import SCORERS
 from tests.argo.conftest import Engine, phases
 
@@ -40,10 +42,11 @@ pytestmark = [
 
 @dataclass
 class Refits:
-    """What the runs left: workflows by name, and the models bucket's objects by name."""
+    """What the runs left: workflows by name, the models bucket's objects by name, and the registry's list."""
 
     workflows: dict[str, dict[str, Any]]
     objects: dict[str, bytes]
+    listed: list[VersionSummary]
 
     def version(self, run: str) -> str:
         """The folder of a run's version."""
@@ -119,7 +122,10 @@ async def _run(state: Path) -> Refits:
                 break
         blobs = await asyncio.to_thread(lambda: list(client.list_blobs("models")))
         objects = {blob.name: await asyncio.to_thread(blob.download_as_bytes) for blob in blobs}
-        return Refits(done, objects)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("STORAGE_EMULATOR_HOST", bucket.address)
+            listed = await asyncio.to_thread(Registry("gs://models/models").list)
+        return Refits(done, objects, listed)
     finally:
         await workflows.close()
         bucket.close()
@@ -153,6 +159,18 @@ def test_a_version_shows_the_winning_trial_and_the_baseline_beside_it(refits: Re
     for file in manifest["files"]:
         content = refits.objects[refits.version("first") + file["path"]]
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file["size"], file["sha256"])
+
+
+def test_the_list_shows_the_winning_trial_the_baseline_beside_it_and_what_verification_said(refits: Refits) -> None:
+    for name in refits.workflows:
+        metrics = refits.read(name, "manifest.json")["metrics"]
+        (listed,) = [one for one in refits.listed if f"/{one.version_id}/" in refits.version(name)]
+        assert quality(listed) == (
+            f"#{metrics['training']['trial']} of 2",
+            f"{metrics['test']['auc']:.3f}",
+            f"spark-gbt {metrics['baseline']['auc']:.3f}",
+            "0 of 200 examples differ",
+        )
 
 
 def test_the_same_inputs_give_the_same_model_and_the_same_library_and_another_seed_does_not(refits: Refits) -> None:

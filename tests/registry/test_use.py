@@ -56,6 +56,7 @@ def test_the_list_tells_what_was_stored_verified_and_promoted(registry: Registry
         ("champion", "production"),
     )
     assert (second.version_id, second.seed, second.verified, second.aliases) == (OTHER, 4, None, ())
+    assert (first.verdict, second.verdict) == ("0 of 20 examples differ", "-")
     assert second.model_digest != first.model_digest
     assert third.model == "other-model"
     assert registry.list("other-model") == [third]
@@ -92,7 +93,7 @@ def test_the_newest_verification_counts(registry: Registry, emulator: Emulator, 
     with weights.open("r+b") as file:
         file.write(b"\0")
     assert not registry.verify(VERSION).passed
-    assert [version.verified for version in registry.list()] == ["failed"]
+    assert [(version.verified, version.verdict) for version in registry.list()] == [("failed", "FAILED")]
     with pytest.raises(NotVerifiedError, match="failed"):
         registry.promote(VERSION, "production")
     with weights.open("r+b") as file:
