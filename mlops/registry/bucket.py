@@ -8,6 +8,7 @@ import base64
 import functools
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ DEADLINE_VARIABLE = "MLOPS_REGISTRY_DEADLINE"
 _DEADLINE = 300.0
 _TIMEOUT = (10.0, 120.0)
 _LARGE = 8 << 20  # what the library sends in one request
+
+# The library says on import which Pythons it will leave behind next year: no matter of whoever asks for a version.
+warnings.filterwarnings("ignore", r"You are using a Python version", FutureWarning)
 
 
 @dataclass(frozen=True)
