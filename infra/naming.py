@@ -21,6 +21,10 @@ def image_repository(settings: Settings) -> str:
     return f"{settings.gcp.region}-docker.pkg.dev/{settings.gcp.project}/images"
 
 
+NOMAD_CA_SECRET = "mlops-nomad-ca"  # noqa: S105  a name
+"""The secret in Secret Manager that holds the certificate of Nomad's CA: no secret, but read beside those that are."""
+
+
 def nomad_server_labels(region: str) -> dict[str, str]:
     """Labels by which the servers of a Nomad region are found, on their instances."""
     return {"nomad-region": region, "nomad-role": "server"}
