@@ -1,7 +1,7 @@
 """The process in which the recorder runs a Pulumi program: Pulumi's mocks, and a monitor that writes down requests.
 
-Arguments: the checkout, and the file to write the answer to; on standard input what `recorder.record` sends. Imports
-nothing of this project, so that the program's own modules are those of its checkout.
+Argument: the checkout; on standard input what `recorder.record` sends, on standard output the answer. Imports nothing
+of this project, so that the program's own modules are those of its checkout.
 """
 
 import functools
@@ -243,15 +243,19 @@ def _told(error: BaseException, root: Path) -> str:
 
 def main() -> None:
     """Run the program and write what it registered, or why it failed."""
-    root, result = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
+    root = Path(sys.argv[1]).resolve()
     task = json.load(sys.stdin)
+    # What the program prints, by whatever means, is no part of the answer.
+    out = os.dup(1)
+    os.dup2(2, 1)
     try:
         answer = _run(root, task)
     except Exception as error:  # noqa: BLE001  whatever a program raises is told in one line
         answer = {"error": _told(error, root)}
     except SystemExit as error:
         answer = {"error": f"the program ended itself with exit code {error.code}"}
-    result.write_text(json.dumps(answer), encoding="utf-8")
+    with os.fdopen(out, "w", encoding="utf-8") as stream:
+        json.dump(answer, stream)
     sys.stdout.flush()
     # Pulumi's mocks leave threads behind that nothing would end.
     os._exit(0)

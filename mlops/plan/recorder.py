@@ -2,7 +2,7 @@
 
 Owns what a run of the program is given: a fresh process, the stack file's configuration with placeholders for
 encrypted values, and a few listed environment variables, so that neither a credential of the caller's nor one of the
-stack's can be in an inventory. The process itself is in `program.py`.
+stack's can be in an inventory. The process itself is in `program.py`, and how it is confined in `confinement.py`.
 """
 
 import json
@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from infra.settings import PROJECT, ROOT, SettingsError, read_config
+from mlops.plan.confinement import confined
 from mlops.plan.inventory import Inventory
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
@@ -27,13 +28,14 @@ class PlanError(Exception):
     """The stack cannot be planned; the message says why, a line each problem."""
 
 
-def record(stack: str, *, preview: bool = False, root: Path = ROOT) -> Inventory:
+def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: bool = False) -> Inventory:
     """Run the Pulumi program for a stack and return everything that it registers.
 
     Args:
         stack: The stack's name.
         preview: Leave computed outputs unknown, as `pulumi preview` does; otherwise they have made-up values.
         root: The checkout whose program is run.
+        confine: Run it without a network, and with nothing but the checkout to read; `confinement.problem` is None.
 
     Raises:
         PlanError: The stack's settings cannot be used, or the program failed.
@@ -49,14 +51,16 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT) -> Inventory
         "config": {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()},
         "secret": sorted(secret),
     }
+    program = Path(__file__).with_name("program.py")
     with tempfile.TemporaryDirectory(prefix="mlops-plan-") as folder:
-        result = Path(folder, "inventory.json")
         environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         # An empty home: no credentials file of the caller's is found by a provider's library.
         environment |= {"HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
         environment |= {"NOMAD_ADDR": _NOMAD, "KUBECONFIG": _KUBECONFIG}
         # -P: the folder of `program.py` is not on the path, where its modules could hide others' of the same name.
-        command = [sys.executable, "-P", str(Path(__file__).with_name("program.py")), str(root), str(result)]
+        command = [sys.executable, "-P", str(program), str(root)]
+        if confine:
+            command = confined(command, root, [root, program])
         try:
             finished = subprocess.run(
                 command,
@@ -72,10 +76,22 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT) -> Inventory
             raise PlanError(
                 f"the program of stack {stack} ran for {_SECONDS} seconds, so it was ended; find what it waits for"
             ) from None
-        answer = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else None
-    if answer is None:
+    if not finished.stdout:
         last = (finished.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise PlanError(f"the program of stack {stack} ended with exit code {finished.returncode}: {last}")
-    if "error" in answer:
-        raise PlanError(answer["error"])
-    return Inventory.model_validate(answer)
+        raise PlanError(f"the program of stack {stack} ended with exit code {finished.returncode}: {_printable(last)}")
+    try:
+        answer = json.loads(finished.stdout)
+        if "error" in answer:
+            raise PlanError(_printable(str(answer["error"])))
+        return Inventory.model_validate(answer)
+    except (ValueError, TypeError, RecursionError):
+        # What it says instead is not repeated: it may be anything.
+        raise PlanError(
+            f"the program of stack {stack} wrote an inventory that is none, so it cannot be planned; a program only "
+            "registers resources"
+        ) from None
+
+
+def _printable(text: str) -> str:
+    """Text of a program's for a terminal, which control characters would command."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
