@@ -14,7 +14,7 @@ import pulumi_nomad
 
 from infra import images, naming
 from infra.settings import PROJECT, JobSettings, Settings, SettingsError
-from infra.workloads import jobspec, pipelines
+from infra.workloads import jobspec, pipelines, placement
 
 
 class NomadJobs(pulumi.ComponentResource):
@@ -70,9 +70,11 @@ def _job(file: Path, root: Path, settings: Settings) -> tuple[str, str, dict[str
                 f"{origin}: the job's id is {spec.id!r}, so its folder's settings and parameters would not be found; "
                 f"name it {expected!r}"
             )
-        return spec.id, text, _values(spec, settings, origin, root)
+        values = _values(spec, settings, origin, root)
     except (jobspec.JobspecError, images.ImageError) as error:
         raise SettingsError(str(error)) from None
+    placement.check(spec, origin, settings)
+    return spec.id, text, values
 
 
 def _values(spec: jobspec.Jobspec, settings: Settings, origin: str, root: Path) -> dict[str, str]:

@@ -1,0 +1,102 @@
+"""Whether a Nomad job has a place on what a stack provisions: machines that it fits on, and an identity of its own.
+
+Pure, over the jobspec and the settings. It deliberately says nothing of a Nomad that exists already: what its machines
+are is its owner's.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from infra.machines import machine
+from infra.settings import PROJECT, JobSettings, Settings, SettingsError
+from infra.settings.nomad import ClientPoolSettings, NomadRegionSettings
+from infra.workloads.jobspec import Jobspec
+
+# "Cannot exceed 127 characters", says pulumi_gcp of google.subject (WorkloadIdentityPoolProvider), and Google refuses
+# with "exceeds the 127 bytes limit".
+_SUBJECT_BYTES = 127
+# What Nomad gives a task that asks for nothing: MHz, and MB of memory.
+_CPU, _MEMORY = 100, 300
+# Pools that Nomad has by itself: a job in one of these goes to any client.
+_ANY_POOL = ("", "all", "default")
+
+
+def check(spec: Jobspec, origin: str, settings: Settings) -> None:
+    """Hold a job to the regions that the stack provisions.
+
+    Args:
+        spec: The job.
+        origin: What messages begin with: the file that it is from.
+        settings: The stack's settings.
+
+    Raises:
+        SettingsError: In some region it would never start, or could not prove who it is.
+    """
+    for name, region in settings.nomad.regions.items():
+        problems = [*_unplaced(spec, name, region, settings), *_nameless(spec, name)]
+        if problems:
+            raise SettingsError(f"{origin}: {problems[0]}")
+
+
+def _unplaced(spec: Jobspec, name: str, region: NomadRegionSettings, settings: Settings) -> Iterator[str]:
+    wanted = str(_value(spec.body.get("node_pool", ""), spec, settings))
+    pools = {pool: of for pool, of in region.pools.items() if pool == wanted or (wanted in _ANY_POOL and not of.system)}
+    path = f"{PROJECT}:nomad.regions.{name}.pools"
+    if not pools:
+        yield f"goes to the node pool {wanted}, which {path} has not, so it would never start; add that pool"
+    for group, body in _named(spec.body, "group"):
+        cpu, memory = _asked(body, spec, settings)
+        if pools and not any(_fits(cpu, memory, pool) for pool in pools.values()):
+            yield (
+                f"group {group} asks for {cpu} MHz and {memory} MB, so it would wait for ever: no machine of {path} "
+                f"({', '.join(pools)}) has as much; ask for less by {PROJECT}:jobs.{spec.id}.variables, or choose a "
+                "larger machine_type"
+            )
+
+
+def _fits(cpu: int, memory: int, pool: ClientPoolSettings) -> bool:
+    of = machine(pool.machine_type)
+    return of is not None and cpu <= of.vcpu * pool.mhz_per_vcpu and memory <= of.memory_mb
+
+
+def _asked(group: Mapping[str, Any], spec: Jobspec, settings: Settings) -> tuple[int, int]:
+    """MHz and MB that a group is counted as: the most of what runs before, at and after its main tasks."""
+    phases = dict.fromkeys(("prestart", "main", "poststop", "sidecar"), (0, 0))
+    for _, task in _named(group, "task"):
+        lifecycle = (task.get("lifecycle") or [{}])[0]
+        hook = lifecycle.get("hook", "main")
+        phase = "sidecar" if lifecycle.get("sidecar") is True else hook if hook in phases else "main"
+        resources = (task.get("resources") or [{}])[0]
+        asked = (resources.get("cpu", _CPU), resources.get("memory", _MEMORY))
+        cpu, memory = (int(_value(value, spec, settings)) for value in asked)
+        phases[phase] = (phases[phase][0] + cpu, phases[phase][1] + memory)
+    beside = phases.pop("sidecar")
+    return beside[0] + max(cpu for cpu, _ in phases.values()), beside[1] + max(memory for _, memory in phases.values())
+
+
+def _nameless(spec: Jobspec, region: str) -> Iterator[str]:
+    """Tasks whose identity Google would refuse."""
+    for group, body in _named(spec.body, "group"):
+        for task, definition in _named(body, "task"):
+            for identity in definition.get("identity", []):
+                parts = (region, spec.body.get("namespace", "default"), spec.id, group, task)
+                subject = ":".join([*parts, identity.get("name", "default")])
+                if identity.get("aud") and len(subject.encode()) > _SUBJECT_BYTES:
+                    yield (
+                        f"task {task} is {subject} to Google, {len(subject.encode())} bytes, so it would be refused "
+                        f"there: {_SUBJECT_BYTES} are allowed; shorten a name"
+                    )
+
+
+def _named(body: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    return ((name, inner) for block in body.get(kind, []) for name, inner in block.items())
+
+
+def _value(value: Any, spec: Jobspec, settings: Settings) -> Any:
+    """A literal, or what the stack or the jobspec says that a variable is."""
+    found = re.fullmatch(r"\$\{var\.(\w+)\}", value) if isinstance(value, str) else None
+    if not found:
+        return value
+    given = settings.jobs.get(spec.id, JobSettings()).variables
+    return given.get(found[1], spec.variables[found[1]].default)
