@@ -5,6 +5,7 @@ are is its owner's.
 """
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from infra.workloads.jobspec import Jobspec
 # with "exceeds the 127 bytes limit".
 _SUBJECT_BYTES = 127
 # What Nomad gives a task that asks for nothing: MHz, and MB of memory.
-_CPU, _MEMORY = 100, 300
+_DEFAULTS = {"cpu": 100, "memory": 300}
 # Pools that Nomad has by itself: a job in one of these goes to any client.
 _ANY_POOL = ("", "all", "default")
 
@@ -62,17 +63,20 @@ def _fits(cpu: int, memory: int, pool: ClientPoolSettings) -> bool:
 
 def _asked(group: Mapping[str, Any], spec: Jobspec, settings: Settings) -> tuple[int, int]:
     """MHz and MB that a group is counted as: the most of what runs before, at and after its main tasks."""
-    phases = dict.fromkeys(("prestart", "main", "poststop", "sidecar"), (0, 0))
+    phases: Mapping[str, Counter[str]] = defaultdict(Counter)
     for _, task in _named(group, "task"):
         lifecycle = (task.get("lifecycle") or [{}])[0]
-        hook = lifecycle.get("hook", "main")
-        phase = "sidecar" if lifecycle.get("sidecar") is True else hook if hook in phases else "main"
+        hook = lifecycle.get("hook")
+        phase = "sidecar" if lifecycle.get("sidecar") is True else hook if hook in ("prestart", "poststop") else "main"
         resources = (task.get("resources") or [{}])[0]
-        asked = (resources.get("cpu", _CPU), resources.get("memory", _MEMORY))
-        cpu, memory = (int(_value(value, spec, settings)) for value in asked)
-        phases[phase] = (phases[phase][0] + cpu, phases[phase][1] + memory)
-    beside = phases.pop("sidecar")
-    return beside[0] + max(cpu for cpu, _ in phases.values()), beside[1] + max(memory for _, memory in phases.values())
+        for name, default in _DEFAULTS.items():
+            phases[phase][name] += int(_value(resources.get(name, default), spec, settings))
+    beside = phases.get("sidecar", Counter())
+    cpu, memory = (
+        beside[name] + max((asked[name] for phase, asked in phases.items() if phase != "sidecar"), default=0)
+        for name in _DEFAULTS
+    )
+    return cpu, memory
 
 
 def _nameless(spec: Jobspec, region: str) -> Iterator[str]:
