@@ -34,12 +34,23 @@ _SECRET_OUTPUTS = {
     "random:index/randomPassword:RandomPassword": ("result", "bcryptHash"),
 }
 
+# Calls that the program makes after what they ask about is there, and what they are answered. In a preview of a stack
+# that is not there yet Pulumi itself leaves them unanswered.
+_ANSWERS = {
+    "gcp:storage/getProjectServiceAccount:getProjectServiceAccount": {
+        "emailAddress": "cloud-storage@example.invalid",
+        "member": "serviceAccount:cloud-storage@example.invalid",
+    },
+}
+
 
 class _Mocks(mocks.Mocks):
     def __init__(self, *, preview: bool) -> None:
         self._preview = preview
 
     def call(self, args: mocks.MockCallArgs) -> Any:
+        if args.token in _ANSWERS:
+            return _ANSWERS[args.token]
         raise pulumi.RunError(
             f"the program calls {args.token}, which only a cloud could answer, so the stack cannot be planned without "
             "one; make it a setting"
