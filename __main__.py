@@ -14,6 +14,11 @@ root = Path(__file__).parent
 with settings.mistakes_told_plainly():
     stack = settings.from_pulumi()
     pipelines.check(root, stack)
+    if stack.gcp:
+        from infra.foundation.foundation import Foundation
+
+        google = providers.google(stack)
+        foundation = Foundation("foundation", settings=stack, opts=pulumi.ResourceOptions(provider=google))
     nomad = providers.nomad(stack)
     kubernetes = providers.kubernetes(stack)
     jobs = NomadJobs(

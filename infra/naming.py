@@ -2,6 +2,15 @@
 
 from infra.settings import Settings
 
+IMAGES, SIGNATURES, MAVEN = "images", "signatures", "maven"
+"""The stack's own repositories in Artifact Registry."""
+REGISTRIES = {
+    "docker.io": "https://registry-1.docker.io",
+    "ghcr.io": "https://ghcr.io",
+    "quay.io": "https://quay.io",
+}
+"""The public registries that a stack pulls from, and their addresses."""
+
 
 def job_id(folder: str) -> str:
     """The id of the job in `jobs/<folder>/`: `sales_close_prediction` -> `sales-close-prediction`."""
@@ -18,7 +27,37 @@ def image_repository(settings: Settings) -> str:
     if settings.images.repository:
         return settings.images.repository
     assert settings.gcp, "the settings were checked"  # noqa: S101
-    return f"{settings.gcp.region}-docker.pkg.dev/{settings.gcp.project}/images"
+    return f"{settings.gcp.region}-docker.pkg.dev/{settings.gcp.project}/{IMAGES}"
+
+
+def remotes(settings: Settings) -> dict[str, str]:
+    """The remote repository in Artifact Registry of each public registry that the stack pulls from, by its host.
+
+    Operators in a cluster are all that comes from others than Docker Hub.
+    """
+    clusters = settings.kubernetes and settings.kubernetes.clusters
+    hosts = REGISTRIES if clusters else ["docker.io"]
+    return {host: host.replace(".", "-") for host in hosts} if settings.gcp else {}
+
+
+def public_image(settings: Settings, image: str) -> str:
+    """A public image's name as the stack pulls it, through Artifact Registry where the stack has one.
+
+    Args:
+        settings: The stack's settings.
+        image: Its full name: `quay.io/argoproj/argocli:v4.0.10`, `docker.io/library/python:3.11`.
+    """
+    if not settings.gcp:
+        return image
+    host, _, path = image.partition("/")
+    return f"{settings.gcp.region}-docker.pkg.dev/{settings.gcp.project}/{remotes(settings)[host]}/{path}"
+
+
+def maven_repository(settings: Settings) -> str:
+    """The URL that Java libraries are published to: the one that is set, or the stack's own; empty for none."""
+    if settings.kubernetes and settings.kubernetes.maven_repository:
+        return settings.kubernetes.maven_repository
+    return f"https://{settings.gcp.region}-maven.pkg.dev/{settings.gcp.project}/{MAVEN}" if settings.gcp else ""
 
 
 NOMAD_CA_SECRET = "mlops-nomad-ca"  # noqa: S105  a name

@@ -8,7 +8,26 @@ import pulumi_nomad
 from infra.settings import PROJECT, Settings, SettingsError
 
 if TYPE_CHECKING:
+    import pulumi_gcp
     import pulumi_kubernetes
+
+
+def google(settings: Settings) -> "pulumi_gcp.Provider":
+    """The provider of the stack's project. Credentials are Google's own affair: the application default ones."""
+    # Imported only for stacks with a project.
+    import pulumi_gcp
+
+    assert settings.gcp, "the settings were checked"  # noqa: S101
+    return pulumi_gcp.Provider(
+        "google",
+        project=settings.gcp.project,
+        region=settings.gcp.region,
+        # Requests count against this project, where their APIs are on, not against the one of the caller's credentials.
+        billing_project=settings.gcp.project,
+        user_project_override=True,
+        # Every label is in the program, where a review sees it.
+        add_pulumi_attribution_label=False,
+    )
 
 
 def nomad(settings: Settings) -> pulumi_nomad.Provider:

@@ -1,0 +1,1 @@
+"""What a stack has of Google Cloud beneath both engines."""
