@@ -1,0 +1,283 @@
+"""A review as one comment: Markdown for GitHub, found again by its first line, never longer than GitHub takes.
+
+Owns form and length. Everything that comes from a resource goes into a code span or a fenced block, with what is
+invisible or ends a line written as an escape: there it is text, whatever it says. It deliberately decides nothing about
+what is important: the order is that of the review.
+"""
+
+import difflib
+import html
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from mlops.review.findings import KINDS, Finding, Review, described
+from mlops.review.preview import OPERATIONS, Change, Diagnostic, Preview, Step, properties
+
+LIMIT = 65_536
+"""How long GitHub lets a comment be, in characters. Bytes are counted here, of which there are never fewer."""
+MARKER = "<!-- mlops-review -->"
+"""The first line, by which the comment is found again."""
+
+_SPAN = 120
+_LINE = 200
+_MESSAGE = 3_000
+_PROPERTIES = 20
+_DIFF = 60
+_COMPARED = 400
+_LAYERS = 60
+_WORDS = {
+    "delete": ("delete", "deleted"),
+    "replace": ("replace", "replaced"),
+    "create": ("create", "created"),
+    "import": ("import", "imported"),
+    "update": ("update", "updated"),
+    "same": ("keep", "only changed in protection"),
+    "read": ("read", "read"),
+}
+
+
+def render(review: Review, limit: int = LIMIT) -> str:
+    """The comment, at most `limit` bytes of UTF-8."""
+    several = len(review.previews) > 1
+    page = _Page(limit)
+    page.add(MARKER)
+    bullet = "- " if several else ""
+    page.section("", [bullet + _headline(preview) for preview in review.previews], between="\n", share=0.1)
+    if review.planned and not any(finding.kind == "plan" for finding in review.findings):
+        page.add(f"The plan of {code(review.planned)} does what its preview shows.")
+    failures = [(f"The preview of {code(one.stack)} failed", one) for one in review.previews if one.failed]
+    for title, preview in failures:
+        blocks = [_diagnostic(one) for one in preview.errors if _tells(one, preview)]
+        blocks += [block(preview.output)] if preview.output else []
+        blocks.append("What follows is what Pulumi had seen by then; more may change.")
+        page.section(f"### {title}", blocks, share=0.25 / len(failures))
+    groups = [(kind, [one for one in review.findings if one.kind == kind]) for kind in KINDS]
+    groups = [(kind, found) for kind, found in groups if found]
+    items = [[_finding(one, several) for one in found] for _, found in groups]
+    rooms = _shares([sum(len(item.encode()) + 1 for item in each) for each in items], int(page.room * 0.65))
+    for (kind, _), each, room in zip(groups, items, rooms, strict=True):
+        page.section(f"### {KINDS[kind]}", each, between="\n", size=room)
+    page.add(_layers(review.previews), share=0.3)
+    for preview in review.previews:
+        _fold(page, preview, several)
+    return page.text()
+
+
+def code(text: str, room: int = _SPAN) -> str:
+    """Text as a code span that it cannot leave."""
+    text = _visible(_cut(text, room))
+    if not text:
+        return '`""`'
+    fence = "`" * (_longest(text) + 1)
+    pad = " " if text[0] in "` " or text[-1] in "` " else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def block(text: str, language: str = "", room: int = _MESSAGE) -> str:
+    """Lines as a fenced block that they cannot leave."""
+    lines = [_visible(_cut(line, _LINE)) for line in _cut(text, room).split("\n")]
+    fence = "`" * max(3, _longest("\n".join(lines)) + 1)
+    return "\n".join([fence + language, *lines, fence])
+
+
+def _visible(text: str) -> str:
+    """What controls, hides or reorders text is written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[:room]}… ({len(text) - room:,} more characters)"
+
+
+def _longest(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+class _Page:
+    """Blocks of Markdown within a length; what does not fit is counted, and said to be missing."""
+
+    def __init__(self, limit: int) -> None:
+        self._blocks: list[str] = []
+        # The last line, which says that something is missing, always fits.
+        self.room = limit - 300
+
+    def add(self, text: str, share: float = 1.0) -> bool:
+        """Add a block whole, or not at all."""
+        size = len(text.encode()) + 2
+        if not text or size > self.room * share:
+            return not text
+        self._blocks.append(text)
+        self.room -= size
+        return True
+
+    def section(
+        self, title: str, items: Sequence[str], between: str = "\n\n", share: float = 1.0, size: int | None = None
+    ) -> None:
+        """Add a title and as many items as fit."""
+        room = min(self.room, size + 200 if size is not None else int(self.room * share)) - len(title.encode()) - 60
+        shown: list[str] = []
+        for item in items:
+            room -= len(item.encode()) + len(between)
+            if room < 0:
+                break
+            shown.append(item)
+        if len(shown) < len(items):
+            shown.append(_left_out(len(items) - len(shown), "such item"))
+        self.add("\n\n".join(filter(None, [title, between.join(shown)])))
+
+    def text(self) -> str:
+        """The whole."""
+        return "\n\n".join(self._blocks) + "\n"
+
+
+def _left_out(number: int, noun: str) -> str:
+    return f"*… and {_count(number, noun)} left out, for length.*"
+
+
+def _shares(sizes: Sequence[int], room: int) -> list[int]:
+    """How much each gets: the small ones all that they need, the large ones the same."""
+    given = [0] * len(sizes)
+    for place, number in enumerate(sorted(range(len(sizes)), key=lambda number: sizes[number])):
+        given[number] = min(sizes[number], room // (len(sizes) - place))
+        room -= given[number]
+    return given
+
+
+def _headline(preview: Preview) -> str:
+    counts = Counter(step.op for step in preview.steps)
+    told = [f"{count:,} {_WORDS.get(op, ('', code(op)))[1]}" for op, count in _ordered(counts)]
+    state = "**failed**; " if preview.failed else ""
+    rest = f"{preview.unchanged:,} unchanged" if preview.unchanged else ""
+    return f"**Stack {code(preview.stack)}**: {state}{', '.join([*told, *filter(None, [rest])]) or 'no changes'}"
+
+
+def _ordered(counts: Counter[str]) -> list[tuple[str, int]]:
+    order = {op: number for number, op in enumerate(OPERATIONS)}
+    return sorted(counts.items(), key=lambda one: (order.get(one[0], len(order)), one[0]))
+
+
+def _tells(diagnostic: Diagnostic, preview: Preview) -> bool:
+    # The engine ends every failure with a line that says that it failed.
+    return diagnostic.message != "preview failed" or len(preview.errors) == 1
+
+
+def _diagnostic(diagnostic: Diagnostic) -> str:
+    return "\n".join([*([f"{code(diagnostic.name)}:\n"] if diagnostic.name else []), block(diagnostic.message)])
+
+
+def _finding(finding: Finding, several: bool) -> str:
+    what = code(f"{finding.type.rpartition(':')[2]} {finding.name}")
+    text = finding.text.format(*map(code, finding.values))
+    stacks = f" ({', '.join(map(code, finding.stacks))})" if several else ""
+    op = "" if finding.op == "same" else f"**{finding.op if finding.op in _WORDS else code(finding.op)}** "
+    return f"- {op}{what}{': ' if text else ''}{text}{stacks}"
+
+
+def _layers(previews: Sequence[Preview]) -> str:
+    """Counts by layer, the most changed first where there are too many to show."""
+    rows = Counter((preview.stack, step.layer) for preview in previews for step in preview.steps)
+    if not rows:
+        return ""
+    counts = Counter((preview.stack, step.layer, step.op) for preview in previews for step in preview.steps)
+    ops = [op for op, _ in _ordered(Counter(op for _, _, op in counts))]
+    several = len(previews) > 1
+    lines = [
+        [*(["Stack"] if several else []), "Layer", *(_WORDS[op][0] if op in _WORDS else _cell(op) for op in ops)],
+        ["---"] * (several + 1) + ["---:"] * len(ops),
+    ]
+    # In the order of the stacks given, then by name.
+    stacks = {preview.stack: number for number, preview in enumerate(previews)}
+    chosen = sorted(rows.most_common(_LAYERS), key=lambda one: (stacks[one[0][0]], one[0][1]))
+    for (stack, layer), _ in chosen:
+        numbers = [str(counts[stack, layer, op] or "") for op in ops]
+        lines.append([*([_cell(stack)] if several else []), _cell(layer) if layer else "(the stack)", *numbers])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    missing = len(rows) - len(chosen)
+    return "\n\n".join(["### Changes by layer", table, *([_left_out(missing, "layer")] if missing else [])])
+
+
+def _cell(text: str) -> str:
+    return code(text, 60).replace("|", "\\|")
+
+
+def _fold(page: _Page, preview: Preview, several: bool) -> None:
+    stack = f" of <code>{html.escape(_visible(_cut(preview.stack, 60)))}</code>" if several else ""
+    if preview.warnings:
+        warnings = (_diagnostic(one) for one in preview.warnings)
+        _details(page, f"{_count(len(preview.warnings), 'warning')}{stack}", len(preview.warnings), "warning", warnings)
+    if preview.steps:
+        blocks = (_step(step) for step in preview.steps)
+        title = f"{_count(len(preview.steps), 'change')}{stack}"
+        _details(page, f"{title}, property by property", len(preview.steps), "change", blocks)
+
+
+def _details(page: _Page, title: str, number: int, noun: str, blocks: Iterator[str]) -> None:
+    opening, closing = f"<details>\n<summary>{title}</summary>", "</details>"
+    room = int(page.room * (0.3 if noun == "warning" else 0.9)) - len(opening.encode()) - 150
+    shown: list[str] = []
+    for one in blocks:
+        room -= len(one.encode()) + 2
+        if room < 0:
+            break
+        shown.append(one)
+    if len(shown) < number:
+        shown.append(_left_out(number - len(shown), noun))
+    page.add("\n\n".join([opening, *shown, closing]))
+
+
+def _step(step: Step) -> str:
+    """One resource: what happens to it, then its properties, then what changes within long texts."""
+    where = f", in {code(step.layer)}" if step.layer else ""
+    moved = f", which was {code(step.moved.rpartition('::')[2])}" if step.moved else ""
+    op = _WORDS[step.op][0] if step.op in _WORDS else code(step.op)
+    lines = [f"**{op}** {code(step.name)}{moved}: {code(step.type)}{where}"]
+    texts = []
+    if step.released or step.guarded:
+        lines.append(f"- {'it is not protected any more' if step.released else 'it is protected from now on'}")
+    changes = properties(step)
+    for change in changes[:_PROPERTIES]:
+        if _long(change):
+            texts.append(change)
+        else:
+            text, values = described(change)
+            lines.append(f"- {text.format(*map(code, values))}{_forces(change)}")
+    if len(changes) > _PROPERTIES:
+        lines.append(f"- {_left_out(len(changes) - _PROPERTIES, 'property')}")
+    lines[1:1] = [""] if len(lines) > 1 else []
+    return "\n\n".join(["\n".join(lines), *(part for change in texts for part in _text(change))])
+
+
+def _forces(change: Change) -> str:
+    return " **(forces the replacement)**" if change.replaces else ""
+
+
+def _long(change: Change) -> bool:
+    return not change.hidden and any(isinstance(one, str) and "\n" in one for one in (change.old, change.new))
+
+
+def _text(change: Change) -> Iterator[str]:
+    """The lines of a text that differ. What both sides begin and end with goes first, since comparing is quadratic."""
+    old, new = (one.split("\n") if isinstance(one, str) else [] for one in (change.old, change.new))
+    yield f"{code(change.path)}{_forces(change)}:"
+    start = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    stop = next(
+        (n for n, (a, b) in enumerate(zip(old[start:][::-1], new[start:][::-1], strict=False)) if a != b),
+        min(len(old), len(new)) - start,
+    )
+    first, last = max(0, start - 2), max(0, stop - 2)
+    before, after = old[first : len(old) - last], new[first : len(new) - last]
+    if max(len(before), len(after)) > _COMPARED:
+        yield f"{_count(len(before), 'line')} become {_count(len(after), 'line')}, too many to compare here."
+        return
+    # The first two lines name files, of which there are none.
+    shown = [line for line in list(difflib.unified_diff(before, after, n=2, lineterm=""))[2:] if line[:2] != "@@"]
+    yield block("\n".join(shown[:_DIFF]), "diff", room=100_000)
+    if len(shown) > _DIFF:
+        yield _left_out(len(shown) - _DIFF, "line")
