@@ -72,6 +72,7 @@ ProjectNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{6,19}$"), Befo
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+[0-9]+$")]
 Zone = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
 ShortName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$")]
+CloudLabelValue = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{0,63}$")]
 Cidr = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$")]
 MachineType = Annotated[str, StringConstraints(pattern=r"^n1-(standard|highmem|highcpu)-[0-9]+$")]
 CpuPlatform = Annotated[str, StringConstraints(pattern=r"^Intel (Skylake|Broadwell|Haswell)$")]

@@ -8,8 +8,8 @@ from pydantic import Field, StringConstraints
 from infra.settings.fields import (
     BucketName,
     Cidr,
+    CloudLabelValue,
     Email,
-    LabelValue,
     Member,
     Model,
     ProjectId,
@@ -28,8 +28,9 @@ class BudgetSettings(Model):
         description="The billing account that pays for the project: `gcloud billing projects describe PROJECT`.",
     )
     monthly_amount: int = Field(ge=1, description="What a month may cost, in the currency of the billing account.")
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(
-        description="The billing account's currency, such as EUR."
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = Field(
+        default=None,
+        description="The billing account's currency, such as EUR, to be sure that the amount is one of it.",
     )
     thresholds: tuple[Annotated[float, Field(gt=0, le=2)], ...] = Field(
         default=(0.5, 0.9, 1.0), description="Parts of the amount at which the project's billing users are told."
@@ -47,7 +48,7 @@ class GoogleSettings(Model):
         description="Its number: `gcloud projects describe PROJECT --format='value(projectNumber)'`.",
     )
     region: Region = Field(description="Region of what is not an engine's: keys, buckets and registries.")
-    labels: Mapping[ShortName, LabelValue] = Field(
+    labels: Mapping[ShortName, CloudLabelValue] = Field(
         default={}, description="Labels of every resource that takes some, beside the program's own."
     )
     administrators: tuple[Member, ...] = Field(
