@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from mlops.cli import data, models, platform, run, runs
+from mlops.cli import data, models, platform, review, run, runs, tunnel
 
 app = typer.Typer(
     name="mlops",
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 platform.register(app)
 run.register(app)
+tunnel.register(app)
+review.register(app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
@@ -35,6 +37,8 @@ def _known_errors() -> tuple[type[Exception], ...]:
     from mlops.parameters import ParameterError
     from mlops.plan import PlanError
     from mlops.registry import RegistryError
+    from mlops.review import ReviewError
+    from mlops.tunnel import TunnelError
 
     return (
         DataError,
@@ -44,7 +48,9 @@ def _known_errors() -> tuple[type[Exception], ...]:
         PlanError,
         PlatformError,
         RegistryError,
+        ReviewError,
         SettingsError,
+        TunnelError,
     )
 
 
