@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pulumi
 
 from infra.machines import machine
-from infra.settings import PROJECT, Settings, SettingsError
+from infra.settings import Settings, SettingsError
 from infra.settings.nomad import ScalingSettings
 
 _SECONDS = 30
@@ -86,28 +86,35 @@ def problem(region: str, asked: Demand, quotas: Mapping[str, tuple[float, float]
     return None
 
 
-def hook(name: str, settings: Settings) -> pulumi.ResourceHook:
-    """A hook for the creation of a resource with a `region`, which asks for that region's quota.
+def check(project: str, region: str, asked: Demand) -> None:
+    """Ask for the quotas of a region, and say what is to be said of them.
 
-    It fails if the stack cannot come up there, and warns if not all of it would fit, or if the quota cannot be read.
+    What cannot be read, or is less than all that pools may grow to, is a warning: the update may succeed all the same.
+
+    Raises:
+        SettingsError: The stack cannot come up there.
     """
+    try:
+        quotas = _read(project, region)
+    except Exception as error:  # noqa: BLE001  whatever keeps it from being read, the update may still succeed
+        reason = " ".join(str(error).split())[:200]
+        pulumi.log.warn(f"quota in {region}: could not be read, so it was not checked: {reason}")
+        return
+    found = problem(region, asked, quotas)
+    if found and found[0]:
+        raise SettingsError(found[1])
+    if found:
+        pulumi.log.warn(found[1])
+
+
+def hook(name: str, settings: Settings) -> pulumi.ResourceHook:
+    """A hook for the creation of a resource with a `region`: `check` for that region."""
     asked = demand(settings)
 
     def before(args: pulumi.ResourceHookArgs) -> None:
-        region = str((args.new_inputs or {}).get("region", ""))
-        if not settings.gcp or region not in asked:
-            return
-        try:
-            quotas = _read(settings.gcp.project, region)
-        except Exception as error:  # noqa: BLE001  whatever keeps it from being read, the update may still succeed
-            reason = " ".join(str(error).split())[:200]
-            pulumi.log.warn(f"quota in {region}: could not be read, so it was not checked: {reason}")
-            return
-        found = problem(region, asked[region], quotas)
-        if found and found[0]:
-            raise SettingsError(f"{PROJECT}: {found[1]}")
-        if found:
-            pulumi.log.warn(found[1])
+        region = str((args.new_inputs or {}).get("region"))
+        if settings.gcp and region in asked:
+            check(settings.gcp.project, region, asked[region])
 
     return pulumi.ResourceHook(name, before)
 
