@@ -14,6 +14,12 @@ variable "datacenters" {
   default     = ["*"]
 }
 
+variable "node_pool" {
+  type        = string
+  description = "Node pool whose clients may run this job: one of the stack's nomad.regions.<region>.pools."
+  default     = "default"
+}
+
 variable "image_tensornode" {
   type        = string
   description = "Full name of the image images/tensornode. The program fills it with the hash of the image's content."
@@ -76,6 +82,7 @@ variable "restart_delay" {
 job "sales-close-prediction" {
   type        = "batch"
   datacenters = var.datacenters
+  node_pool   = var.node_pool
 
   parameterized {
     payload       = "forbidden"
@@ -220,6 +227,36 @@ job "sales-close-prediction" {
         IMAGE           = var.image_tensornode
       }
 
+      # Who this task is to Google Cloud, where the platform federates with it: the program then keeps a Variable for this
+      # group with what Google's libraries have to know. Elsewhere the task has the credentials of its machine.
+      identity {
+        name = "google"
+        aud  = ["google"]
+        file = true
+        ttl  = "1h"
+      }
+
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/google.env"
+        env         = true
+        change_mode = "noop"
+        data        = <<-EOT
+          {{ if nomadVarExists "nomad/jobs/sales-close-prediction/training" }}
+          GOOGLE_APPLICATION_CREDENTIALS=/secrets/google.json
+          {{ end }}
+        EOT
+      }
+
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/google.json"
+        change_mode = "noop"
+        data        = <<-EOT
+          {{ if nomadVarExists "nomad/jobs/sales-close-prediction/training" }}
+          {{ with nomadVar "nomad/jobs/sales-close-prediction/training" }}{{ .google_credentials }}{{ end }}
+          {{ end }}
+        EOT
+      }
+
       volume_mount {
         volume      = "models"
         destination = "/models"
@@ -263,6 +300,34 @@ job "sales-close-prediction" {
         MODEL           = "sales-close-prediction"
         VERSION_ID      = "${NOMAD_META_save_path}_v${NOMAD_META_model_version}_${NOMAD_ALLOC_ID}"
         TMPDIR          = "${NOMAD_TASK_DIR}"
+      }
+
+      identity {
+        name = "google"
+        aud  = ["google"]
+        file = true
+        ttl  = "1h"
+      }
+
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/google.env"
+        env         = true
+        change_mode = "noop"
+        data        = <<-EOT
+          {{ if nomadVarExists "nomad/jobs/sales-close-prediction/training" }}
+          GOOGLE_APPLICATION_CREDENTIALS=/secrets/google.json
+          {{ end }}
+        EOT
+      }
+
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/google.json"
+        change_mode = "noop"
+        data        = <<-EOT
+          {{ if nomadVarExists "nomad/jobs/sales-close-prediction/training" }}
+          {{ with nomadVar "nomad/jobs/sales-close-prediction/training" }}{{ .google_credentials }}{{ end }}
+          {{ end }}
+        EOT
       }
 
       volume_mount {

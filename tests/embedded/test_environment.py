@@ -150,6 +150,9 @@ def test_an_unknown_name_in_config_fails_the_task(engine: Engine) -> None:
 def test_secrets_reach_the_environment_and_no_disk(tmp_path: Path) -> None:
     """On a supervisor with Nomad Variables; the platform's own has them only with the feed."""
     secret = "correct-horse-battery"  # noqa: S105
+    file = 'template {\n destination = "f"\n data = <<EOH\n{{ if nomadVarExists "X" }}{{ with nomadVar "X" }}'
+    file += "{{ .token }}{{ end }}{{ end }}\nEOH\n}"
+    elsewhere, here_too = file.replace("X", "nomad/jobs/elsewhere"), file.replace("X", "nomad/jobs/filed")
     template = (
         'template {\n destination = "secrets/salesforce.env"\n env = true\n data = <<EOH\n{{ if nomadVarExists'
         ' "nomad/jobs/secret" }}{{ with nomadVar "nomad/jobs/secret" }}\nTOKEN={{ .token }}\n{{ end }}{{ end }}\nEOH\n}'
@@ -163,15 +166,18 @@ def test_secrets_reach_the_environment_and_no_disk(tmp_path: Path) -> None:
         here = Machine(tmp_path, tmp_path, processes, scheduler, images, {}, {"token": secret})
         jobs = Jobs(here, store)
         script = f'printf %s "$TOKEN" | sha256sum > {said}'
-        await jobs.register(job("secret", task("main", script, more=template)), {})
-        started = await jobs.dispatch("secret", {}, None, None)
-        while jobs.job(started["DispatchedJobID"])["Status"] != "dead":
-            await jobs.wait(jobs.index, 1)
+        await jobs.register(job("secret", task("main", script, more=f"{template}\n{elsewhere}")), {})
+        await jobs.register(job("filed", task("main", f"touch {said}.too", more=here_too)), {})
+        for name in ("secret", "filed"):
+            started = await jobs.dispatch(name, {}, None, None)
+            while jobs.job(started["DispatchedJobID"])["Status"] != "dead":
+                await jobs.wait(jobs.index, 1)
         await jobs.close()
         await processes.close(1)
         store.close()
 
     asyncio.run(run())
+    assert not said.with_suffix(".too").exists(), "a task whose file would be missing does not start"
     assert said.read_text().split()[0] == hashlib.sha256(secret.encode()).hexdigest()
     for file in tmp_path.rglob("*"):
         assert not file.is_file() or secret.encode() not in file.read_bytes(), file

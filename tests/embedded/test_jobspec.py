@@ -199,7 +199,7 @@ def test_mistakes_are_told_in_one_line(change: tuple[str, str], message: str) ->
         ([task("a", "true", more='lifecycle {\nhook = "poststart"\n}')], "hook"),
         ([task("a", "true", more='lifecycle {\nhook = "prestart"\nsidecar = true\n}')], "sidecar"),
         ([task("a", "true", more='template {\ndata = "{{ key 1 }}"\ndestination = "x"\nenv = true\n}')], "{{ key 1 }}"),
-        ([task("a", "true", more='template {\ndata = ""\ndestination = "x"\n}')], "env: field required"),
+        ([task("a", "true", more='template {\ndata = "x"\ndestination = "x"\n}')], "template: no file is written"),
         ([task("a", "true", more='env {\nA = "${env["B"]}"\n}')], "Nomad replaces"),
         ([task("a", "true", more='kill_timeout = "soon"')], "a duration"),
     ],

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.machine import Machine
 from mlops.engines.embedded.nomad import interpolate, templates
-from mlops.engines.embedded.nomad.jobspec import DockerConfig, Group, Job, Restart, Task
+from mlops.engines.embedded.nomad.jobspec import FILE, DockerConfig, Group, Job, Restart, Task
 from mlops.engines.embedded.tasks import Command, Exit, Process
 
 _log = logging.getLogger(__name__)
@@ -270,7 +270,10 @@ class _TaskRunner:
         secrets: dict[str, str] = {}
         variables = {f"nomad/jobs/{allocation.job.id}": machine.credentials} if machine.credentials else {}
         for template in task.template:
-            secrets.update(templates.rendered(template.data, variables))
+            if template.env:
+                secrets.update(templates.rendered(template.data, variables))
+            elif templates.text_of(template.data, variables).strip():
+                raise EmbeddedError(FILE)
         own = {key: interpolate.hosted(value, mounts) for key, value in interpolate.environment(task, known).items()}
         environment = {
             **machine.environment(home, home / "tmp", path),

@@ -166,8 +166,14 @@ class TaskResources(Part):
         return Resources(self.cpu, self.memory)
 
 
+FILE = (
+    "template: no file is written by the embedded engine; write env = true, or put the text below the condition "
+    '{{ if nomadVarExists "path" }} of a Variable that only a real Nomad has'
+)
+
+
 class Template(Part):
-    """Text rendered from Nomad Variables into a task's environment."""
+    """Text rendered from Nomad Variables into a task's environment; a file is accepted that has nothing in it here."""
 
     block = "template"
     without_meaning = dict.fromkeys(
@@ -192,7 +198,7 @@ class Template(Part):
     }
     data: str
     destination: str
-    env: Literal[True]
+    env: bool = False
     error_on_missing_key: bool = True
 
     @classmethod
@@ -202,6 +208,8 @@ class Template(Part):
         if isinstance(text := kept.get("data"), str):
             try:
                 templates.check(text)
+                if kept.get("env") is not True and templates.text_of(text, {}).strip():
+                    raise EmbeddedError(FILE)
             except EmbeddedError as error:
                 raise EmbeddedError(f"line {block.line}: {error}") from error
         return kept

@@ -59,9 +59,10 @@ folder's path instead.
 splat, `dynamic` and `%{{ }}` are refused by name. `${{NOMAD_...}}` is replaced when the task starts; in `config` also
 `${{env["..."]}}`, and there an unknown name fails the task, while in `env` it stays as it is written.
 
-**Templates.** `env = true` only: what is rendered goes into the environment and never to disk. Actions: `if
-nomadVarExists "path"`, `with nomadVar "path"`, `.key`, `.key | toJSON`, `else`, `end`, trim markers, comments. There
-is one Nomad Variable for each job, `nomad/jobs/<job id>`, with the feed's `salesforce_client_id` and
+**Templates.** With `env = true` what is rendered goes into the environment; nothing is written to disk, so a template
+without it is accepted where it renders to nothing: below `if nomadVarExists` of a Variable that only a real Nomad has.
+Actions: `if nomadVarExists "path"`, `with nomadVar "path"`, `.key`, `.key | toJSON`, `else`, `end`, trim markers,
+comments. There is one Nomad Variable for each job, `nomad/jobs/<job id>`, with the feed's `salesforce_client_id` and
 `salesforce_client_secret`, made anew at each start and kept in memory alone.
 
 **Dispatch.** Meta is checked as in Nomad. A token that was used before gives the run it started, also after a restart

@@ -2,7 +2,8 @@
 
 Executed: `if nomadVarExists "path"`, `with nomadVar "path"`, `.key`, `.key | toJSON`, `else`, `end`, trim markers,
 comments. Every other action is refused by name when the job is registered. What is rendered goes into the environment
-alone, never to disk. Deliberately not: where Variables live.
+alone, never to disk: a template for a file is accepted where it renders to nothing here. Deliberately not: where
+Variables live.
 """
 
 import json
@@ -80,13 +81,22 @@ def check(text: str) -> None:
     _parsed(text)
 
 
+def text_of(text: str, variables: Variables) -> str:
+    """What a template renders to.
+
+    Raises:
+      EmbeddedError: A Variable or a key is missing.
+    """
+    return _render(_parsed(text).inside, variables, None)
+
+
 def rendered(text: str, variables: Variables) -> dict[str, str]:
     """The environment variables that a template gives, by Nomad's rules for KEY=value files.
 
     Raises:
       EmbeddedError: A Variable or a key is missing, or a line is not KEY=value. No message holds a value.
     """
-    output = _render(_parsed(text).inside, variables, None)
+    output = text_of(text, variables)
     found: dict[str, str] = {}
     for number, line in enumerate(output.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
