@@ -17,9 +17,7 @@ def test_a_stack_asks_for_the_cpus_of_all_its_machines_by_region() -> None:
     clusters = dict(DEV.kubernetes.clusters) if DEV.kubernetes else {}
     moved = clusters["eu"].model_copy(update={"region": "europe-west4"})
     pools = dict(DEV.nomad.regions["eu"].pools)
-    scaling = pools["train"].model_validate(
-        {"machine_type": "n1-highmem-8", "size": {"min": 1, "max": 5}, "spot": True}
-    )
+    big = {"machine_type": "n1-highmem-8", "size": {"min": 1, "max": 5}, "spot": True}
     nomad = DEV.nomad.regions["eu"].model_copy(update={"pools": {**pools, "big": pools["train"].model_validate(big)}})
     stack = DEV.model_copy(
         update={
