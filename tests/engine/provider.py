@@ -3,7 +3,7 @@
 Owns the stand-in over gRPC that the real `pulumi` attaches to through PULUMI_DEBUG_PROVIDERS. It echoes the inputs and
 adds the outputs that the resource's SDK class promises, of the promised types; in a preview they are unknown. So what
 is tried is the program and Pulumi's own engine: order, state, secrets, diffs. Deliberately knows no provider's rules
-beyond `KINDS`: whether a real cloud would take the values is not tried here.
+beyond the tables in `kinds.py`: whether a real cloud would take the values is not tried here.
 
 To serve a further package, install its SDK and name it in `debug_providers`; add to `KINDS` what its types do not tell.
 """
@@ -13,7 +13,6 @@ To serve a further package, install its SDK and name it in `debug_providers`; ad
 import hashlib
 import importlib
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,37 +28,9 @@ from pulumi import _types
 from pulumi.runtime import rpc
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
+from tests.engine.kinds import INVOKES, KINDS, Kind
+
 SECRET = {rpc._special_sig_key: rpc._special_secret_sig}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a resource type's SDK class does not tell.
-
-    Attributes:
-        replaces: Inputs whose change makes a new resource.
-        secrets: Outputs that the real provider marks secret.
-        outputs: The id and the outputs that have a form, from the resource's name and its inputs.
-    """
-
-    replaces: frozenset[str] = frozenset()
-    secrets: frozenset[str] = frozenset()
-    outputs: Callable[[str, Mapping[str, Any]], Mapping[str, Any]] = lambda _name, _inputs: {}
-
-
-def _job(_name: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = re.search(r'^\s*job\s+"([^"]+)"', inputs["jobspec"], re.MULTILINE)
-    if not found:
-        raise ValueError("the jobspec names no job")
-    job = found[1]
-    return {"id": job, "name": job, "namespace": "default", "region": "global", "status": "running", "type": "batch"}
-
-
-KINDS: Mapping[str, Kind] = {
-    "nomad:index/job:Job": Kind(outputs=_job),
-}
-INVOKES: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {}
-"""Answers to functions, by token."""
 
 
 @dataclass
@@ -98,7 +69,7 @@ class PassThrough(provider_pb2_grpc.ResourceProviderServicer):
 
     def Check(self, request, context):
         with _refusing(context):
-            unknown = set(request.news) - set(_properties(_token(request.urn)).inputs)
+            unknown = set(request.news) - set(properties(_token(request.urn)).inputs)
             if unknown:
                 raise ValueError(f"{_token(request.urn)} has no input {', '.join(sorted(unknown))}")
         return provider_pb2.CheckResponse(inputs=request.news)
@@ -122,9 +93,11 @@ class PassThrough(provider_pb2_grpc.ResourceProviderServicer):
         if not request.preview:
             self.calls.append(("Update", request.urn))
         with _refusing(context):
-            return provider_pb2.UpdateResponse(
-                properties=self._state(request.urn, request.news, preview=request.preview)
-            )
+            state = self._state(request.urn, request.news, preview=request.preview)
+            # What the resource computed when it was made, it keeps: a key is not another for a new label.
+            for key in properties(_token(request.urn)).outputs.keys() & request.olds.fields.keys():
+                state.fields[key].CopyFrom(request.olds.fields[key])
+            return provider_pb2.UpdateResponse(properties=state)
 
     def Read(self, request, context):
         return provider_pb2.ReadResponse(id=request.id, properties=request.properties, inputs=request.inputs)
@@ -145,17 +118,21 @@ class PassThrough(provider_pb2_grpc.ResourceProviderServicer):
             return made
 
     def _kind(self, urn: str) -> Kind:
-        return self.kinds.get(_token(urn), Kind())
+        token = _token(urn)
+        return self.kinds.get(token) or self.kinds.get(token.partition(":")[0], Kind())
 
     def _state(self, urn: str, inputs: Struct, *, preview: bool) -> Struct:
         """The inputs with the outputs beside them; an output that is not known yet is Pulumi's own mark for that."""
         name, kind = urn.rpartition("::")[2], self._kind(urn)
         outputs: dict[str, Any] = {
             key: rpc.UNKNOWN if preview else _value(typ, f"{name}-{key}")
-            for key, typ in _properties(_token(urn)).outputs.items()
+            for key, typ in properties(_token(urn)).outputs.items()
         }
         if not preview:
-            outputs |= {key: value for key, value in kind.outputs(name, _plain(inputs)).items() if key != "id"}
+            computed = kind.outputs(name, _plain(inputs))
+            # What an input is when it is not given is computed too.
+            known = outputs.keys() | properties(_token(urn)).inputs.keys()
+            outputs |= {key: computed[key] for key in computed.keys() & known}
         for key in kind.secrets & outputs.keys():
             outputs[key] = {**SECRET, "value": outputs[key]}
         state = Struct()
@@ -191,7 +168,8 @@ class Properties:
 
 
 @cache
-def _properties(token: str) -> Properties:
+def properties(token: str) -> Properties:
+    """What the installed SDK says of a resource type; ValueError if it has no such type."""
     package, module, _ = token.split(":")
     try:
         importlib.import_module(f"pulumi_{package.replace('-', '_')}")

@@ -1,18 +1,25 @@
 """The stand-in provider does what the engine tests rely on; the real engine is not needed to see that."""
 
+import base64
+import importlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import pulumi
 import pulumi_nomad
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime import rpc
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
-from tests.engine.provider import KINDS, SECRET, Kind, PassThrough, debug_providers, serving
+from tests.engine.kinds import INVOKES, KINDS, Kind
+from tests.engine.provider import SECRET, PassThrough, debug_providers, properties, serving
 
 JOB = "nomad:index/job:Job"
 VARIABLE = "nomad:index/variable:Variable"
@@ -66,6 +73,111 @@ def test_create_echoes_inputs_and_gives_outputs_of_the_promised_types(engine: En
     assert state["hcl2"] == {"vars": {"count": "1"}}
     assert (state["version"], state["stop"], state["taskGroups"]) == (1, False, [])
     assert "purgeOnDestroy" not in state, "an input that was not given is no output"
+
+
+# What a program may derive from an output must be there in a form that parses.
+FORMS: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        "gcp:compute/network:Network",
+        {"name": "n"},
+        "selfLink",
+        r"https://www\.googleapis\.com/compute/v1/projects/.*/n",
+    ),
+    (
+        "gcp:serviceaccount/account:Account",
+        {"accountId": "a"},
+        "email",
+        r"a@stand-in-project\.iam\.gserviceaccount\.com",
+    ),
+    ("gcp:serviceaccount/account:Account", {"accountId": "a"}, "member", r"serviceAccount:a@.*"),
+    ("gcp:storage/bucket:Bucket", {"name": "b"}, "url", r"gs://b"),
+    ("gcp:container/cluster:Cluster", {"name": "c", "location": "l"}, "endpoint", r"10\.0\.0\.2"),
+    (
+        "gcp:projects/serviceIdentity:ServiceIdentity",
+        {"service": "x.googleapis.com"},
+        "email",
+        r"service-\d+@gcp-sa-x\..*",
+    ),
+    (
+        "gcp:iam/workloadIdentityPool:WorkloadIdentityPool",
+        {"workloadIdentityPoolId": "p"},
+        "name",
+        r"projects/\d+/.*/p",
+    ),
+    (
+        "random:index/randomUuid:RandomUuid",
+        {},
+        "result",
+        r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
+    ),
+    ("random:index/randomId:RandomId", {"byteLength": 2}, "hex", r"[0-9a-f]{4}"),
+    ("random:index/randomString:RandomString", {"length": 6}, "result", r"[0-9a-f]{6}"),
+    ("kubernetes:helm.sh/v3:Release", {"chart": "c", "name": "r", "namespace": "n"}, "status", r".*'deployed'.*"),
+]
+
+
+@pytest.mark.parametrize(("token", "inputs", "output", "form"), FORMS, ids=[f"{row[0]} {row[2]}" for row in FORMS])
+def test_computed_outputs_are_well_formed(engine: Engine, token: str, inputs: dict, output: str, form: str) -> None:
+    id_, state = engine.create(token, inputs)
+    assert re.fullmatch(form, str(state[output])), state[output]
+    assert id_
+    assert inputs.items() <= state.items()
+
+
+def test_keys_and_certificates_are_real_and_secrets_marked(engine: Engine) -> None:
+    _, key = engine.create("tls:index/privateKey:PrivateKey", {"algorithm": "ECDSA"})
+    assert key["privateKeyPem"].items() >= SECRET.items()
+    pem = key["privateKeyPem"]["value"].encode()
+    private = serialization.load_pem_private_key(pem, None)
+    assert private.public_key() == serialization.load_pem_public_key(key["publicKeyPem"].encode())
+    _, signed = engine.create(
+        "tls:index/selfSignedCert:SelfSignedCert",
+        {"allowedUses": [], "validityPeriodHours": 1, "privateKeyPem": {**SECRET, "value": "x"}},
+    )
+    x509.load_pem_x509_certificate(signed["certPem"].encode())
+    _, request = engine.create("tls:index/certRequest:CertRequest", {"privateKeyPem": {**SECRET, "value": "x"}})
+    assert x509.load_pem_x509_csr(request["certRequestPem"].encode()).is_signature_valid
+    _, secret = engine.create("random:index/randomBytes:RandomBytes", {"length": 32})
+    assert len(base64.b64decode(secret["base64"]["value"])) == 32
+    _, token = engine.create("nomad:index/aclToken:AclToken", {"type": "client"})
+    assert token["secretId"].items() >= SECRET.items()
+
+
+def test_the_tables_name_what_the_sdks_have() -> None:
+    for token in KINDS:
+        if ":" in token:
+            assert properties(token).inputs, token
+        else:
+            assert importlib.import_module(f"pulumi_{token}")
+    for token in INVOKES:
+        package, module, function = token.split(":")
+        where = "" if module.startswith("index/") else f".{module.partition('/')[0]}"
+        name = re.sub(r"(?<=[a-z])([A-Z])", r"_\1", function).lower()
+        assert hasattr(importlib.import_module(f"pulumi_{package}{where}"), name), token
+
+
+def test_an_update_keeps_what_was_computed_when_the_resource_was_made(engine: Engine) -> None:
+    token = "random:index/randomUuid:RandomUuid"  # noqa: S105
+    update = provider_pb2.UpdateRequest(
+        urn=urn(token), id="x", olds=struct({"result": "of-then"}), news=struct({"keepers": {"a": "b"}})
+    )
+    state = MessageToDict(engine.stub.Update(update).properties)
+    assert state == {"result": "of-then", "keepers": {"a": "b"}}
+
+
+def test_a_provider_of_any_package_is_configured(engine: Engine) -> None:
+    for package in ("gcp", "nomad", "kubernetes", "random", "tls"):
+        given = struct({"region": "europe-west4"})
+        provider = f"urn:pulumi:local::hybrid-mlops::pulumi:providers:{package}::p"
+        checked = engine.stub.CheckConfig(provider_pb2.CheckRequest(urn=provider, news=given))
+        assert checked.inputs == given
+        configured = engine.stub.Configure(provider_pb2.ConfigureRequest(args=given, acceptSecrets=True))
+        assert configured.acceptSecrets
+        assert configured.supportsPreview
+        moved = engine.stub.DiffConfig(
+            provider_pb2.DiffRequest(urn=provider, old_inputs=given, news=struct({"region": "us-east1"}))
+        )
+        assert (list(moved.diffs), list(moved.replaces)) == (["region"], [])
 
 
 def test_every_resource_of_the_sdk_can_be_made(engine: Engine) -> None:
