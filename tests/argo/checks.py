@@ -6,18 +6,22 @@ compared.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 from hera.workflows import models as m
 from kubeflow_spark_api.models import SparkV1beta2SparkApplication
 
-from jobs.model_refit.context import Context
 from mlops.engines.embedded.argo import expressions, fields, tags
 
 Object = Mapping[str, Any]
 _MODELS: dict[str, Any] = {"WorkflowTemplate": m.WorkflowTemplate, "CronWorkflow": m.CronWorkflow}
+CONTENT_HASH = r"[0-9a-f]{20}"
+"""What `infra.images` gives as a tag."""
 REMOVED = {
     "schedule": "schedules",
     "mutex": "mutexes",
@@ -31,6 +35,16 @@ DENIED_CONF = re.compile(
     r"spark\.kubernetes\.authenticate\..*|spark\.kubernetes\.namespace|spark\.dynamicAllocation\..*"
 )
 """What the Spark Operator's webhook refuses in sparkConf, and what it sets wrongly from there."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a stack has, by name: all that its objects may refer to beside each other."""
+
+    namespace: str
+    images: Collection[str]
+    service_accounts: Collection[str]
+    buckets: Collection[str]
 
 
 def paths(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -142,7 +156,7 @@ def spark(objects: Iterable[Object]) -> list[str]:
     return problems
 
 
-def references(objects: Sequence[Object], context: Context) -> list[str]:
+def references(objects: Sequence[Object], stack: Known) -> list[str]:
     """Everything that is named is there: templates, parameters, artifacts, service accounts, images, buckets, pools."""
     problems = []
     known = {(where, template["name"]): template for where, template in templates(objects)}
@@ -150,8 +164,8 @@ def references(objects: Sequence[Object], context: Context) -> list[str]:
     for one in objects:
         spec = one["spec"].get("workflowSpec", one["spec"])
         where = one["metadata"]["name"]
-        if one["metadata"].get("namespace") != context.namespace:
-            problems.append(f"{where}: not in namespace {context.namespace}")
+        if one["metadata"].get("namespace") != stack.namespace:
+            problems.append(f"{where}: not in namespace {stack.namespace}")
         reference = (spec.get("workflowTemplateRef") or {}).get("name")
         if reference and reference not in names:
             problems.append(f"{where}: there is no WorkflowTemplate {reference}")
@@ -161,15 +175,15 @@ def references(objects: Sequence[Object], context: Context) -> list[str]:
         accounts = [value for path, value in paths(spec) if path.endswith(".serviceAccountName")]
         for _, manifest in spark_manifests([one]):
             accounts += [value for path, value in paths(manifest) if path.endswith(".serviceAccount")]
-            if manifest["metadata"].get("namespace") != context.namespace:
+            if manifest["metadata"].get("namespace") != stack.namespace:
                 problems.append(f"{where}: a SparkApplication outside the workflow's namespace cannot be owned by it")
-        problems += [f"{where}: no service account {a}" for a in accounts if a not in context.service_accounts.values()]
+        problems += [f"{where}: no service account {a}" for a in accounts if a not in stack.service_accounts]
         text = json.dumps(one)
-        images = set(re.findall(r"[\w.-]+(?:/[\w.-]+)*/(?:[a-z-]+):[0-9a-f]{12}", text))
-        problems += [f"{where}: no image {image}" for image in images - set(context.images.values())]
+        images = {value for path, value in paths(one) if path.endswith((".container.image", ".script.image"))}
+        images |= {manifest["spec"].get("image", "") for _, manifest in spark_manifests([one])}
+        problems += [f"{where}: no image {image}" for image in sorted(images - set(stack.images))]
         buckets = set(re.findall(r"gs://([\w.-]+)", text))
-        mine = {context.artifact_bucket, context.data_bucket, context.gcp_bucket_path.split("/")[2]}
-        problems += [f"{where}: no bucket {bucket}" for bucket in buckets - mine]
+        problems += [f"{where}: no bucket {bucket}" for bucket in sorted(buckets - set(stack.buckets))]
         problems += [
             f"{where}: {path}: only key-only artifacts" for path, _ in paths(one) if path.endswith(".gcs.bucket")
         ]
@@ -256,13 +270,13 @@ def memoised(objects: Iterable[Object]) -> list[str]:
             continue
         place, key = f"{where}/{template['name']}", template["memoize"]["key"]
         names = tags.names(key)
-        inputs = {f"inputs.parameters.{one['name']}" for one in template["inputs"]["parameters"]}
+        inputs = {f"inputs.parameters.{one['name']}" for one in template.get("inputs", {}).get("parameters", ())}
         problems += [f"{place}: {name} is not in the cache's key" for name in sorted(inputs - names)]
         if "workflow.uid" not in names or not key.startswith("{{=sprig.sha256sum("):
             problems.append(f"{place}: the key is no hash, or memoise=false would still find a result")
-        if not re.search(r":[0-9a-f]{12}'", key):
+        if not re.search(rf":{CONTENT_HASH}'", key):
             problems.append(f"{place}: the key does not hold the image's content hash")
-        if "run" not in {one["name"] for one in template["outputs"]["parameters"]}:
+        if "run" not in {one["name"] for one in template.get("outputs", {}).get("parameters", ())}:
             problems.append(f"{place}: the result does not say which run it is of")
         for name in names:
             if name.startswith("workflow.") and name != "workflow.uid":
@@ -290,3 +304,24 @@ def retries(objects: Iterable[Object]) -> list[str]:
             if parsed.evaluate({"lastRetry.exitCode": code, "lastRetry.message": message}) is not expected:
                 problems.append(f"{where}/{template['name']}: exit code {code} {message} is treated the wrong way")
     return problems
+
+
+def every(stack: Known) -> dict[str, Callable[[Sequence[Any]], list[str]]]:
+    """All checks by name, for the objects of a stack."""
+    return {
+        "typed": typed,
+        "removed": removed,
+        "spark": spark,
+        "references": lambda objects: references(objects, stack),
+        "memoised": memoised,
+        "retries": retries,
+        "embedded": lambda objects: [refusal for one in objects for refusal in fields.validate(one)],
+    }
+
+
+def lint(objects: Iterable[Object], folder: Path) -> subprocess.CompletedProcess[str]:
+    """What Argo's own linter says of objects, written to a folder first; `argo` is on PATH."""
+    folder.mkdir()
+    for index, one in enumerate(objects):
+        (folder / f"{index}.yaml").write_text(yaml.safe_dump(dict(one)))
+    return subprocess.run(["argo", "lint", "--offline", str(folder)], capture_output=True, text=True)

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ import yaml
 from jobs.model_refit.context import IMAGES, SERVICE_ACCOUNTS, Context, Pool, Resources, Toleration
 from jobs.model_refit.parameters import DEFAULTS
 from jobs.model_refit.templates import render
-from mlops.engines.embedded.argo import fields, tags
+from mlops.engines.embedded.argo import tags
 from tests.argo import checks
 
 FOLDER = Path(__file__).parents[2] / "jobs" / "model_refit"
 CONTEXT = Context(
     namespace="mlops-test",
-    images={name: f"registry.test/project/{name}:{index:012x}" for index, name in enumerate(IMAGES, 1)},
+    images={name: f"registry.test/project/{name}:{index:020x}" for index, name in enumerate(IMAGES, 1)},
     gcp_bucket_path="gs://test-models/models",
     data_bucket="test-data",
     artifact_bucket="test-artifacts",
@@ -40,15 +39,15 @@ CONTEXT = Context(
     schedules=("0 3 * * 0",),
     labels={"stack": "test"},
 )
-CHECKS: dict[str, Callable[[list[Any]], list[str]]] = {
-    "typed": checks.typed,
-    "removed": checks.removed,
-    "spark": checks.spark,
-    "references": lambda objects: checks.references(objects, CONTEXT),
-    "memoised": checks.memoised,
-    "retries": checks.retries,
-    "embedded": lambda objects: [refusal for one in objects for refusal in fields.validate(one)],
-}
+
+
+def known(context: Context) -> checks.Known:
+    """What a context names."""
+    buckets = (context.artifact_bucket, context.data_bucket, context.gcp_bucket_path.split("/")[2])
+    return checks.Known(context.namespace, context.images.values(), context.service_accounts.values(), buckets)
+
+
+CHECKS = checks.every(known(CONTEXT))
 
 
 def bare() -> Context:
@@ -72,7 +71,7 @@ def test_a_small_stack_renders_without_what_it_does_not_have() -> None:
     objects = render(bare())
     assert [one["metadata"]["name"] for one in objects] == ["package-mojo", "package-existing-mojo", "model-refit"]
     assert checks.typed(objects) == []
-    assert checks.references(objects, bare()) == []
+    assert checks.references(objects, known(bare())) == []
     assert "publish" not in json.dumps(objects)
     assert next(p for p in objects[2]["spec"]["arguments"]["parameters"] if p["name"] == "data_uri") == {
         "name": "data_uri"
@@ -156,7 +155,9 @@ MUTATIONS: list[tuple[str, str, Callable[[list[Any]], Any]]] = [
     (
         "references",
         "no image",
-        lambda o: _template(o, "verify")["container"].update(image="registry.test/project/registry:00000000ffff"),
+        lambda o: _template(o, "verify")["container"].update(
+            image="registry.test/project/registry:0000000000000000ffff"
+        ),
     ),
     ("references", "no bucket", lambda o: _manifest(o, lambda m: m["spec"]["arguments"].append("gs://somewhere/x"))),
     ("references", "key-only", lambda o: _template(o, "train")["outputs"]["artifacts"][0]["gcs"].update(bucket="b")),
@@ -243,10 +244,10 @@ def test_a_stack_that_lacks_an_image_or_names_an_unknown_step_is_told() -> None:
 
 @pytest.mark.engine
 @pytest.mark.skipif(shutil.which("argo") is None, reason="argo is not on PATH")
-def test_argos_own_linter_passes(tmp_path: Path) -> None:
-    files = []
-    for index, one in enumerate(render(CONTEXT)):
-        files.append(tmp_path / f"{index}.yaml")
-        files[-1].write_text(yaml.safe_dump(one))
-    done = subprocess.run(["argo", "lint", "--offline", *map(str, files)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_argos_own_linter_passes_and_would_not_pass_anything(tmp_path: Path) -> None:
+    for name, context in (("full", CONTEXT), ("bare", bare())):
+        done = checks.lint(render(context), tmp_path / name)
+        assert done.returncode == 0, done.stdout + done.stderr
+    broken = copy.deepcopy(render(CONTEXT))
+    _task(broken, "package")["templateRef"]["template"] = "packagee"
+    assert checks.lint(broken, tmp_path / "broken").returncode != 0
