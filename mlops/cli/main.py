@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from mlops.cli import data, models, platform, review, run, runs, tunnel
+from mlops.cli import data, models, plan, platform, review, run, runs, tunnel
 
 app = typer.Typer(
     name="mlops",
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 platform.register(app)
 run.register(app)
+plan.register(app)
 tunnel.register(app)
 review.register(app)
 app.add_typer(runs.app, name="runs")

@@ -80,6 +80,14 @@ class Capacity(_Model):
     unknown: list[str] = Field(description="Names of pools of which something is not known, so missing in the sums.")
 
 
+class PoolChange(_Model):
+    """A pool before and after."""
+
+    name: str = Field(description="The pool's name.")
+    old: Pool | None = Field(description="None if it is added.")
+    new: Pool | None = Field(description="None if it is removed.")
+
+
 def capacity(inventory: Inventory) -> Capacity:
     """The capacity of a stack."""
     # Not in the order of registration, which is another one at each run.
@@ -95,6 +103,21 @@ def capacity(inventory: Inventory) -> Capacity:
         maximum=_sum(pool.maximum for pool in pools),
         unknown=unknown,
     )
+
+
+def pool_changes(old: Capacity, new: Capacity) -> list[PoolChange]:
+    """Pools of which anything changes, by kind and name."""
+    before = {(pool.kind, pool.name): pool for pool in old.pools}
+    after = {(pool.kind, pool.name): pool for pool in new.pools}
+
+    def figures(pool: Pool | None) -> object:
+        return pool and pool.model_dump(exclude={"urn"})
+
+    return [
+        PoolChange(name=key[1], old=before.get(key), new=after.get(key))
+        for key in sorted({*before, *after})
+        if figures(before.get(key)) != figures(after.get(key))
+    ]
 
 
 def machine(machine_type: Any) -> tuple[float, float] | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from infra.settings import PROJECT, ROOT, SettingsError, read_config
 from mlops.plan.confinement import confined
 from mlops.plan.inventory import Inventory
+from mlops.plan.values import printable
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 _NOMAD = "http://127.0.0.1:4646"
@@ -78,11 +79,11 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: boo
             ) from None
     if not finished.stdout:
         last = (finished.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise PlanError(f"the program of stack {stack} ended with exit code {finished.returncode}: {_printable(last)}")
+        raise PlanError(f"the program of stack {stack} ended with exit code {finished.returncode}: {printable(last)}")
     try:
         answer = json.loads(finished.stdout)
         if "error" in answer:
-            raise PlanError(_printable(str(answer["error"])))
+            raise PlanError(printable(str(answer["error"])))
         return Inventory.model_validate(answer)
     except (ValueError, TypeError, RecursionError):
         # What it says instead is not repeated: it may be anything.
@@ -90,8 +91,3 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: boo
             f"the program of stack {stack} wrote an inventory that is none, so it cannot be planned; a program only "
             "registers resources"
         ) from None
-
-
-def _printable(text: str) -> str:
-    """Text of a program's for a terminal, which control characters would command."""
-    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)

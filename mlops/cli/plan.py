@@ -1,0 +1,48 @@
+"""`mlops plan`: what a stack is, or what a change does to it, before anything is done."""
+
+from typing import Annotated
+
+import typer
+
+from mlops.cli.output import Json, RefusalError, err, out, print_json
+from mlops.paths import CHECKOUT
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(plan)
+
+
+def plan(
+    *,
+    stack: Annotated[str, typer.Option("--stack", help="The stack to plan.")] = "local",
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="REF", help="Show only what differs from this commit, such as origin/main."),
+    ] = None,
+    json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
+) -> None:
+    """Show what a stack registers: resources, capacity, permissions, exposure; without credentials or a cloud.
+
+    The program runs with no network and with nothing but its checkout to read, where the kernel allows it.
+    """
+    from rich.console import Console
+
+    from mlops.plan import render, report
+
+    if json and markdown:
+        raise RefusalError("--json and --markdown are two forms of one answer; name one of them")
+    with err.status(f"Planning stack {stack} ..."):
+        found = report.plan(stack, CHECKOUT, base)
+    if json:
+        print_json(found)
+    elif markdown:
+        typer.echo(render.markdown(found))
+    elif out.is_terminal:
+        out.print(render.terminal(found))
+    else:
+        # Not the width that a terminal is taken to have where there is none: lines are whole, to be searched.
+        Console(width=10_000, highlight=False).print(render.terminal(found))
+    if found.unconfined:
+        err.print(f"mlops: the program ran with files and network in reach: {found.unconfined}", markup=False)

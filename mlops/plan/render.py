@@ -1,0 +1,379 @@
+"""How a plan looks: for a terminal, and as Markdown for a pull request.
+
+Owns the words and their order. What a program says is hostile: it is shown without control characters, and in Markdown
+as code only, so that it can neither command a terminal nor pass for a part of the report.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+from rich.tree import Tree
+
+from mlops.plan.capacity import Amount, Capacity, Pool, PoolChange
+from mlops.plan.changes import Change
+from mlops.plan.diff import Difference
+from mlops.plan.exposure import Exposure
+from mlops.plan.headlines import short_type, some
+from mlops.plan.permissions import Grant
+from mlops.plan.properties import Property
+from mlops.plan.report import Entry, Plan
+from mlops.plan.values import printable
+from mlops.review.markdown import block, code
+
+_HEADLINES = 5
+"""So many headlines of a kind are told; the sections below have all."""
+_DIFF_LINES = 40
+"""So many lines of a text's diff are shown; JSON has all."""
+_VALUE = 120
+"""So many characters of a value."""
+
+_STYLES = {"+": "green", "-": "red", "~": "yellow", ">": "cyan", "!": "bold red"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings; the columns named in `right` hold figures."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Item:
+    """A line with a mark before it, and a text's diff below it."""
+
+    mark: str
+    text: str
+    label: str = ""
+    diff: Sequence[str] = ()
+    more: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what is below it."""
+
+    title: str
+    blocks: Sequence[Table | Item]
+    folded: bool = False
+    branches: Sequence["Section"] = field(default=())
+
+
+def sections(plan: Plan) -> list[Section]:
+    """What a plan says, in order: the whole stack, or against another commit the difference alone."""
+    if plan.comparison:
+        return list(_difference(plan.comparison.difference))
+    return list(_stack(plan))
+
+
+def title(plan: Plan) -> str:
+    """The first line."""
+    if not plan.comparison:
+        kept = sum(entry.protect for entry in plan.resources)
+        return f"Stack {plan.stack}: {len(plan.resources)} resources, {kept} of them protected"
+    comparison = plan.comparison
+    against = f"Stack {plan.stack} against {comparison.base} ({comparison.commit[:7]})"
+    new = "; the stack is new" if comparison.new_stack else ""
+    changes = comparison.difference.changes
+    counts = [
+        f"{number} {action}"
+        for action in ("added", "changed", "renamed", "removed")
+        if (number := sum(change.action == action for change in changes))
+    ]
+    return f"{against}: {', '.join(counts) or 'no resource changes'}{new}"
+
+
+def terminal(plan: Plan) -> RenderableType:
+    """A plan for a terminal."""
+    parts: list[RenderableType] = [Text(_plain(title(plan)), style="bold")]
+    for section in sections(plan):
+        if section.title:
+            parts.append(Text(section.title, style="bold"))
+        if section.branches:
+            parts += [_tree(branch) for branch in section.branches]
+        for each in section.blocks:
+            parts.append(_rich_table(each) if isinstance(each, Table) else _rich_item(each))
+    return Group(*parts)
+
+
+def markdown(plan: Plan) -> str:
+    """A plan as Markdown."""
+    lines = [f"### {_code(title(plan))}", ""]
+    for section in sections(plan):
+        if section.folded:
+            lines += ["<details>", f"<summary>{section.title}</summary>", ""]
+        elif section.title:
+            lines += [f"**{section.title}**", ""]
+        for branch in section.branches:
+            lines.append(f"- {_code(branch.title)}")
+            for inner in branch.branches:
+                lines.append(f"  - {_code(inner.title)}")
+                lines += [f"    - {_code(each.text)}" for each in inner.blocks if isinstance(each, Item)]
+        for each in section.blocks:
+            lines += _markdown_table(each) if isinstance(each, Table) else _markdown_item(each)
+        lines += ["", *(["</details>", ""] if section.folded else [])]
+    if plan.unconfined:
+        lines += [f"Not confined: {_code(plan.unconfined)}", ""]
+    return "\n".join(lines)
+
+
+# A whole stack
+
+
+def _stack(plan: Plan) -> Iterator[Section]:
+    layers = [
+        Section(
+            layer,
+            [],
+            branches=[
+                Section(component or "without a component", [Item("", _entry(entry)) for entry in inner])
+                for component, inner in groupby(entries, key=lambda entry: entry.component)
+            ],
+        )
+        for layer, entries in groupby(plan.resources, key=lambda entry: entry.layer)
+    ]
+    yield Section("Resources", [], folded=True, branches=layers)
+    if plan.capacity.pools:
+        yield Section("Capacity", [_capacity(plan.capacity)])
+    if plan.permissions:
+        rows = [[grant.resource, grant.role, _grantee(grant)] for grant in plan.permissions]
+        yield Section("Permissions", [Table(["resource", "role", "principal"], rows)], folded=True)
+    if plan.exposure:
+        rows = [[row.target, row.source, row.way, _public(row)] for row in plan.exposure]
+        yield Section("Exposure", [Table(["what", "from", "how", "public"], rows)])
+
+
+def _entry(entry: Entry) -> str:
+    return f"{short_type(entry.type)} {entry.name}{' (protected)' if entry.protect else ''}"
+
+
+def _grantee(grant: Grant) -> str:
+    return f"{grant.principal} if {grant.condition}" if grant.condition else grant.principal
+
+
+def _public(row: Exposure) -> str:
+    return "not known" if row.public is None else "yes" if row.public else "no"
+
+
+def _capacity(found: Capacity) -> Table:
+    figures = ("machines", "vCPU", "memory GB", "disk GB")
+    rows = [
+        [pool.name, _kind(pool), *(_span(low, high) for low, high in _pairs(pool.minimum, pool.maximum))]
+        for pool in found.pools
+    ]
+    total = [_span(low, high) for low, high in _pairs(found.minimum, found.maximum)]
+    note = f"all but what is not known of {some(found.unknown)}" if found.unknown else ""
+    return Table(["pool", "kind", *figures], [*rows, ["all", note, *total]], right=figures)
+
+
+def _kind(pool: Pool) -> str:
+    parts = [pool.machine_type or ("" if pool.kind == "disk" else "unknown machine type"), "spot" if pool.spot else ""]
+    return " ".join(filter(None, [*parts, pool.kind, f"by {pool.scaled_by}" if pool.scaled_by else ""]))
+
+
+def _pairs(low: Amount, high: Amount) -> list[tuple[float | None, float | None]]:
+    return [
+        (low.machines, high.machines),
+        (low.vcpu, high.vcpu),
+        (low.memory_gb, high.memory_gb),
+        (low.disk_gb, high.disk_gb),
+    ]
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+# A difference
+
+
+def _difference(found: Difference) -> Iterator[Section]:
+    headlines = []
+    for kind, group in groupby(found.headlines, key=lambda headline: headline.kind):
+        lines = list(group)
+        headlines += [Item("!", headline.text, label=kind) for headline in lines[:_HEADLINES]]
+        if len(lines) > _HEADLINES:
+            headlines.append(Item("!", f"and {len(lines) - _HEADLINES} more, below", label=kind))
+    if headlines:
+        yield Section("", headlines)
+    if found.pools:
+        totals = [
+            Item("~", f"{word} of all: {change}")
+            for word, old, new in (
+                ("minimum", found.old_capacity.minimum, found.new_capacity.minimum),
+                ("maximum", found.old_capacity.maximum, found.new_capacity.maximum),
+            )
+            if (change := _amounts(old, new))
+        ]
+        yield Section("Capacity", [*map(_pool, found.pools), *totals])
+    grants = [Item("-", _grant(grant)) for grant in found.grants_removed]
+    grants += [Item("+", _grant(grant)) for grant in found.grants_added]
+    if grants:
+        yield Section("Permissions", grants)
+    ways = [Item("-", _way(row)) for row in found.exposure_removed]
+    ways += [Item("+", _way(row)) for row in found.exposure_added]
+    if ways:
+        yield Section("Exposure", ways)
+    if found.changes:
+        yield Section("Resources", list(_changes(found.changes)))
+    if found.outputs:
+        yield Section("Outputs", [Item("~", _value_change(item), diff=_cut(item.text)) for item in found.outputs])
+
+
+def _amounts(old: Amount, new: Amount) -> str:
+    """What of two amounts differs."""
+    names = ("machines", "vCPU", "GB memory", "GB disk")
+    return ", ".join(
+        f"{_number(before)} -> {_number(after)} {name}"
+        for name, (before, after) in zip(names, _pairs(old, new), strict=True)
+        if before != after
+    )
+
+
+def _pool(change: PoolChange) -> Item:
+    old, new = change.old, change.new
+    if not (old and new):
+        pool = old or new
+        assert pool  # noqa: S101  one of them is there
+        spans = [_span(low, high) for low, high in _pairs(pool.minimum, pool.maximum)]
+        text = f"{pool.name}: {spans[0]} {_kind(pool)}: {spans[1]} vCPU, {spans[2]} GB memory, {spans[3]} GB disk"
+        return Item("+" if new else "-", text)
+    parts = [f"{_kind(old)} -> {_kind(new)}" if _kind(old) != _kind(new) else _kind(new)]
+    machines = _span(new.minimum.machines, new.maximum.machines)
+    before = _span(old.minimum.machines, old.maximum.machines)
+    parts.append(f"{before} -> {machines} machines" if before != machines else f"{machines} machines")
+    if most := _amounts(old.maximum, new.maximum):
+        parts.append(f"at most {most}")
+    return Item("~", f"{new.name}: {'; '.join(parts)}")
+
+
+def _grant(grant: Grant) -> str:
+    condition = f" if {grant.condition}" if grant.condition else ""
+    return f"{grant.principal}: {grant.role} on {grant.resource}{condition}"
+
+
+def _way(row: Exposure) -> str:
+    return f"{row.target} from {row.source}: {row.way}{' (public)' if row.public else ''}"
+
+
+_MARKS = {"added": "+", "removed": "-", "changed": "~", "renamed": ">"}
+
+
+def _changes(changes: Sequence[Change]) -> Iterator[Item]:
+    only_images = []
+    for change in changes:
+        rest = [item for item in change.properties if not item.told]
+        name = f"{short_type(change.type)} {change.name}"
+        if change.action == "changed" and not rest:
+            only_images.append(name)
+            continue
+        if change.old_urn:
+            name += f", which was {change.old_urn.split('::', 3)[3]}"
+        if change.hint:
+            name += f": {change.hint}"
+        texts = [item for item in rest if item.text]
+        values = [_value_change(item) for item in rest if not item.text]
+        if len(values) == 1 and not texts:
+            yield Item(_MARKS[change.action], f"{name}: {values[0]}")
+        elif len(texts) == 1 and not values:
+            yield Item(_MARKS[change.action], f"{name}: {texts[0].path}", diff=_cut(texts[0].text))
+        else:
+            yield Item(_MARKS[change.action], name, more=values)
+            for item in texts:
+                yield Item(_MARKS[change.action], f"{name}: {item.path}", diff=_cut(item.text))
+    if only_images:
+        yield Item("~", f"of these only the image: {', '.join(only_images)}")
+
+
+def _value_change(item: Property) -> str:
+    if item.text:
+        return item.path
+    if item.old is None:
+        return f"{item.path}: set to {_value(item.new)}"
+    if item.new is None:
+        return f"{item.path}: no more {_value(item.old)}"
+    return f"{item.path}: {_value(item.old)} -> {_value(item.new)}"
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) and value else json.dumps(value)
+    return text if len(text) <= _VALUE else f"{text[: _VALUE - 3]}..."
+
+
+def _cut(lines: Sequence[str]) -> list[str]:
+    shown = list(lines[:_DIFF_LINES])
+    return [*shown, f"... {len(lines) - len(shown)} more lines"] if len(lines) > len(shown) else shown
+
+
+# Rich
+
+
+def _plain(text: str) -> str:
+    """Text on one line."""
+    return printable(text).replace("\n", " ")
+
+
+def _tree(section: Section) -> Tree:
+    tree = Tree(Text(_plain(section.title), style="cyan"))
+    for inner in section.branches:
+        branch = tree.add(Text(_plain(inner.title)))
+        for each in inner.blocks:
+            if isinstance(each, Item):
+                branch.add(Text(_plain(each.text)))
+    return tree
+
+
+def _rich_table(table: Table) -> RichTable:
+    grid = RichTable(box=None, pad_edge=False, header_style="dim")
+    for column in table.columns:
+        grid.add_column(column, justify="right" if column in table.right else "left", overflow="fold")
+    for row in table.rows:
+        grid.add_row(*(Text(_plain(cell)) for cell in row))
+    return grid
+
+
+def _rich_item(item: Item) -> RenderableType:
+    label = f"{item.label:<13} " if item.label else ""
+    text = Text.assemble((f"{item.mark} ", _STYLES.get(item.mark, "")), (label, "bold"), _plain(item.text))
+    lines: list[RenderableType] = [text, *(Text(f"    {_plain(line)}") for line in item.more)]
+    lines += [Text(f"    {_plain(line)}", style=_STYLES.get(line[:1], "dim")) for line in item.diff]
+    return Group(*lines)
+
+
+# Markdown
+
+
+def _code(text: str) -> str:
+    # Grants are long: a principal of a workload identity pool alone has over 100 characters.
+    return code(_plain(text), 500)
+
+
+def _cell(text: str) -> str:
+    # A table's cells end at a bar, in code too.
+    return _code(text).replace("|", "\\|") if text else ""
+
+
+def _markdown_table(table: Table) -> list[str]:
+    bars = ["---:" if column in table.right else "---" for column in table.columns]
+    rows = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
+    return [f"| {' | '.join(table.columns)} |", f"| {' | '.join(bars)} |", *rows]
+
+
+def _markdown_item(item: Item) -> list[str]:
+    label = f"**{item.label}** " if item.label else ""
+    mark = "" if item.mark == "!" else f"{_code(item.mark)} "
+    lines = [f"- {mark}{label}{_code(item.text)}", *(f"  - {_code(line)}" for line in item.more)]
+    if item.diff:
+        lines += ["", *(f"  {line}" for line in block("\n".join(item.diff), "diff").split("\n")), ""]
+    return lines

@@ -1,0 +1,122 @@
+"""`mlops plan` as data: what a stack is, and against another commit what a change does to it.
+
+Owns what is run: the working tree's program and, for a comparison, the other commit's, each in a checkout of its own
+and confined where the kernel allows. How it looks is `render`'s.
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from infra.settings import stacks
+from mlops.plan import confinement
+from mlops.plan.capacity import Capacity, capacity
+from mlops.plan.checkout import checkout, commit
+from mlops.plan.diff import Difference, difference
+from mlops.plan.exposure import Exposure, exposure
+from mlops.plan.inventory import Inventory
+from mlops.plan.permissions import Grant, permissions
+from mlops.plan.recorder import PlanError, record
+from mlops.plan.values import with_references
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Entry(_Model):
+    """A resource's place in a stack."""
+
+    layer: str = Field(description="The layer that its outermost component belongs to; `stack` outside of all.")
+    component: str | None = Field(description="The name of the component that it is directly in.")
+    type: str = Field(description="Type token.")
+    name: str = Field(description="Logical name.")
+    protect: bool = Field(description="Whether Pulumi refuses to delete it.")
+
+
+class Comparison(_Model):
+    """Against which commit, and what differs."""
+
+    base: str = Field(description="The commit, as it was named.")
+    commit: str = Field(description="Its full id.")
+    new_stack: bool = Field(description="Whether the stack is not there yet in that commit.")
+    difference: Difference = Field(description="What changes from it to the working tree.")
+
+
+class Plan(_Model):
+    """What a stack is, without a cloud."""
+
+    stack: str = Field(description="The stack's name.")
+    unconfined: str | None = Field(
+        description="Why programs ran with network and files in reach; None if they did not."
+    )
+    resources: list[Entry] = Field(description="By layer, component, type and name.")
+    capacity: Capacity = Field(description="Machines, vCPU, memory and disk, at least and at most.")
+    permissions: list[Grant] = Field(description="Who may do what on which resource.")
+    exposure: list[Exposure] = Field(description="What can be reached, and from where.")
+    comparison: Comparison | None = Field(description="The change against another commit, if one was named.")
+
+
+def plan(stack: str, root: Path, base: str | None = None) -> Plan:
+    """Plan a stack of a checkout.
+
+    Args:
+        stack: The stack's name.
+        root: The checkout, a git repository's.
+        base: A commit to compare with.
+
+    Raises:
+        PlanError: One of the programs cannot be run, or there is no such commit.
+    """
+    commit_id = commit(root, base) if base is not None else None
+    unconfined = confinement.problem()
+    with checkout(root) as tree:
+        inventory = record(stack, root=tree, confine=unconfined is None)
+    comparison = None
+    if base is not None and commit_id is not None:
+        before = _of_commit(stack, root, commit_id, base, confine=unconfined is None)
+        new = before is None
+        empty = Inventory(stack=stack, mode=inventory.mode, resources=[], outputs={})
+        comparison = Comparison(
+            base=base, commit=commit_id, new_stack=new, difference=difference(before or empty, inventory)
+        )
+    named = with_references(inventory)
+    return Plan(
+        stack=stack,
+        unconfined=unconfined,
+        resources=entries(named),
+        capacity=capacity(named),
+        permissions=permissions(named),
+        exposure=exposure(named),
+        comparison=comparison,
+    )
+
+
+def _of_commit(stack: str, root: Path, commit_id: str, base: str, *, confine: bool) -> Inventory | None:
+    with checkout(root, commit_id) as tree:
+        if stack not in stacks(tree / "stacks"):
+            return None
+        try:
+            return record(stack, root=tree, confine=confine)
+        except PlanError as error:
+            raise PlanError(f"{base} cannot be planned with the Python environment of this checkout: {error}") from None
+
+
+def entries(inventory: Inventory) -> list[Entry]:
+    """Every resource that is no component, in its place; providers are left out."""
+    by_urn = {resource.urn: resource for resource in inventory.resources}
+    found = []
+    for resource in inventory.resources:
+        if not resource.custom or resource.type.startswith("pulumi:providers:"):
+            continue
+        inside = by_urn.get(resource.parent or "")
+        top = resource
+        while top.parent in by_urn:
+            top = by_urn[top.parent]
+        # hybrid-mlops:workloads:NomadJobs is of the layer `workloads`.
+        layer = "stack" if top.custom else top.type.split(":")[1].partition("/")[0]
+        component = inside.name if inside else None
+        found.append(
+            Entry(layer=layer, component=component, type=resource.type, name=resource.name, protect=resource.protect)
+        )
+    return sorted(found, key=lambda entry: (entry.layer, entry.component or "", entry.type, entry.name))
