@@ -17,8 +17,8 @@ with settings.mistakes_told_plainly():
     if stack.gcp:
         from infra.foundation.foundation import Foundation
 
-        google = providers.google(stack)
-        foundation = Foundation("foundation", settings=stack, opts=pulumi.ResourceOptions(provider=google))
+        below = pulumi.ResourceOptions(providers=providers.provisioning(stack))
+        foundation = Foundation("foundation", settings=stack, opts=below)
     nomad = providers.nomad(stack)
     kubernetes = providers.kubernetes(stack)
     jobs = NomadJobs(

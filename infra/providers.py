@@ -1,24 +1,30 @@
 """Providers: the only place that makes them. Every resource is given one of these, by its component."""
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import pulumi
 import pulumi_nomad
 
 from infra.settings import PROJECT, Settings, SettingsError
 
 if TYPE_CHECKING:
-    import pulumi_gcp
     import pulumi_kubernetes
 
 
-def google(settings: Settings) -> "pulumi_gcp.Provider":
-    """The provider of the stack's project. Credentials are Google's own affair: the application default ones."""
+def provisioning(settings: Settings) -> Mapping[str, pulumi.ProviderResource]:
+    """The providers of all that a stack provisions: Google Cloud, and what makes its names, keys and certificates.
+
+    Credentials are Google's own affair: the application default ones.
+    """
     # Imported only for stacks with a project.
     import pulumi_gcp
+    import pulumi_random
+    import pulumi_tls
 
     assert settings.gcp, "the settings were checked"  # noqa: S101
-    return pulumi_gcp.Provider(
+    google = pulumi_gcp.Provider(
         "google",
         project=settings.gcp.project,
         region=settings.gcp.region,
@@ -28,6 +34,7 @@ def google(settings: Settings) -> "pulumi_gcp.Provider":
         # Every label is in the program, where a review sees it.
         add_pulumi_attribution_label=False,
     )
+    return {"gcp": google, "random": pulumi_random.Provider("random"), "tls": pulumi_tls.Provider("tls")}
 
 
 def nomad(settings: Settings) -> pulumi_nomad.Provider:
@@ -64,3 +71,29 @@ def kubernetes(settings: Settings) -> "pulumi_kubernetes.Provider | None":
             "embedded engine"
         )
     return pulumi_kubernetes.Provider("kubernetes", context=context, namespace=settings.kubernetes.namespace)
+
+
+def gke(
+    name: str, settings: Settings, kubeconfig: pulumi.Input[str], identifier: str, opts: pulumi.ResourceOptions
+) -> "pulumi_kubernetes.Provider":
+    """The provider of a cluster that the stack provisions.
+
+    Args:
+        name: The provider's name.
+        settings: The stack's settings.
+        kubeconfig: The cluster's kubeconfig; unknown until the cluster exists.
+        identifier: The cluster's physical name. While that stays, a kubeconfig that changed, or is not known, is an
+            update of the provider, and not the replacement of everything in the cluster.
+        opts: The provider's options.
+    """
+    import pulumi_kubernetes
+
+    assert settings.kubernetes, "the settings were checked"  # noqa: S101
+    return pulumi_kubernetes.Provider(
+        name,
+        kubeconfig=kubeconfig,
+        cluster_identifier=identifier,
+        namespace=settings.kubernetes.namespace,
+        enable_server_side_apply=True,
+        opts=opts,
+    )
