@@ -4,7 +4,7 @@ Owns which pipelines there are, what each is told of the stack (the `Context` of
 defaults for parameters of a run: they become the template's own, so that a schedule starts with them too. It
 deliberately registers templates and schedules only: a Workflow or a SparkApplication would run at every `up`. All
 values are known, so that a preview shows them and the embedded engine runs the same. Namespace, service accounts and
-Argo itself are the cluster's, and exist.
+Argo itself are the cluster's: they exist, or `infra.kubernetes` makes them first.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ import pulumi
 from pydantic import TypeAdapter, ValidationError
 
 from infra import images, naming
+from infra.kubernetes.placement import placed
 from infra.settings import PROJECT, JobSettings, KubernetesSettings, Settings, SettingsError
 from infra.workloads import pipelines
 
@@ -44,7 +45,7 @@ _SET_BY = {
 
 
 class WorkflowTemplates(pulumi.ComponentResource):
-    """Every WorkflowTemplate and CronWorkflow of a checkout.
+    """Every WorkflowTemplate and CronWorkflow of a checkout, in one cluster.
 
     Attributes:
         names: `<kind>/<name>` of each.
@@ -53,7 +54,13 @@ class WorkflowTemplates(pulumi.ComponentResource):
     names: list[str]
 
     def __init__(
-        self, name: str, *, root: Path, settings: Settings, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        *,
+        root: Path,
+        settings: Settings,
+        cluster: str | None = None,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Register them.
 
@@ -61,7 +68,8 @@ class WorkflowTemplates(pulumi.ComponentResource):
             name: The component's name.
             root: The checkout, with its `jobs/` and `images/`; on the module search path.
             settings: The stack's settings, with `kubernetes` among them.
-            opts: Its options; the provider of the cluster is among them.
+            cluster: Which of `kubernetes.clusters` it is; None for a cluster that exists.
+            opts: Its options: the provider of the cluster, and, where the stack provisions it, what must be in it.
 
         Raises:
             SettingsError: A pipeline and the stack's settings do not go together. Nothing is registered then.
@@ -70,9 +78,8 @@ class WorkflowTemplates(pulumi.ComponentResource):
 
         if settings.kubernetes is None:
             raise SettingsError(f"{PROJECT}:kubernetes: is missing, so there is no cluster to register with; add it")
-        rendered = [
-            _rendered(file, root, settings, settings.kubernetes) for file in pipelines.files(root, pipelines.ARGO)
-        ]
+        files = pipelines.files(root, pipelines.ARGO)
+        rendered = [_rendered(file, root, settings, settings.kubernetes, cluster) for file in files]
 
         super().__init__(f"{PROJECT}:workloads:WorkflowTemplates", name, None, opts)
         self.names = []
@@ -82,7 +89,7 @@ class WorkflowTemplates(pulumi.ComponentResource):
                 # A schedule comes after what it starts, and goes before it.
                 after = templates if definition["kind"] == "CronWorkflow" else []
                 made = CustomResource(
-                    definition["metadata"]["name"],
+                    f"{name}-{definition['metadata']['name']}" if cluster else definition["metadata"]["name"],
                     api_version=definition["apiVersion"],
                     kind=definition["kind"],
                     metadata=definition["metadata"],
@@ -95,7 +102,9 @@ class WorkflowTemplates(pulumi.ComponentResource):
         self.register_outputs({"names": self.names})
 
 
-def _rendered(file: Path, root: Path, settings: Settings, kubernetes: KubernetesSettings) -> list[dict[str, Any]]:
+def _rendered(
+    file: Path, root: Path, settings: Settings, kubernetes: KubernetesSettings, cluster: str | None
+) -> list[dict[str, Any]]:
     folder = file.parent.name
     origin = f"jobs/{folder}"
     if not file.with_name("context.py").is_file():
@@ -103,7 +112,8 @@ def _rendered(file: Path, root: Path, settings: Settings, kubernetes: Kubernetes
             f"{origin}/{pipelines.ARGO}: has no context.py beside it, so it cannot be told of the stack; write one "
             "with a dataclass Context and the list IMAGES"
         )
-    context = _context(importlib.import_module(f"jobs.{folder}.context"), root, settings, kubernetes, folder)
+    module = importlib.import_module(f"jobs.{folder}.context")
+    context = _context(module, root, settings, kubernetes, folder, cluster)
     try:
         definitions = importlib.import_module(f"jobs.{folder}.templates").render(context)
     except ValueError as error:
@@ -115,7 +125,14 @@ def _rendered(file: Path, root: Path, settings: Settings, kubernetes: Kubernetes
     return sorted(definitions, key=lambda definition: KINDS.index(definition["kind"]))
 
 
-def _context(module: ModuleType, root: Path, settings: Settings, kubernetes: KubernetesSettings, folder: str) -> object:
+def _context(
+    module: ModuleType,
+    root: Path,
+    settings: Settings,
+    kubernetes: KubernetesSettings,
+    folder: str,
+    cluster: str | None,
+) -> object:
     job_id = naming.job_id(folder)
     job = settings.jobs.get(job_id, JobSettings())
     origin, path = f"jobs/{folder}/context.py", f"{PROJECT}:jobs.{job_id}"
@@ -129,8 +146,8 @@ def _context(module: ModuleType, root: Path, settings: Settings, kubernetes: Kub
         "data_bucket": settings.buckets.data,
         "artifact_bucket": settings.buckets.artifacts,
         "service_accounts": dict(kubernetes.service_accounts),
-        "pools": {kind: pool.model_dump() for kind, pool in kubernetes.pools.items()},
-        "maven_repository": kubernetes.maven_repository or "",
+        "pools": _pools(module, kubernetes, cluster),
+        "maven_repository": naming.maven_repository(settings),
         "resources": {step: size.model_dump() for step, size in job.resources.items()},
         "data_uri": job.parameters.get("data_uri", ""),
         "labels": LABELS,
@@ -153,6 +170,12 @@ def _context(module: ModuleType, root: Path, settings: Settings, kubernetes: Kub
     except (ValueError, TypeError) as error:
         # What a context says of itself begins with the field, which is named as in the stack file.
         raise SettingsError(f"{origin}: {_line(error)}; the stack sets it in {PROJECT}:kubernetes or {path}") from None
+
+
+def _pools(module: ModuleType, kubernetes: KubernetesSettings, cluster: str | None) -> dict[str, Any]:
+    """Where pods of each kind go: where the stack says, or else to the cluster's node pool of that name."""
+    own = placed(getattr(module, "POOLS", ()), kubernetes.clusters[cluster]) if cluster else {}
+    return own | {kind: pool.model_dump() for kind, pool in kubernetes.pools.items()}
 
 
 def _typed(kind: Any, value: Any, name: str, path: str) -> Any:

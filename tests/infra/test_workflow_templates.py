@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra import images, providers, settings
+from infra import images, naming, providers, settings
 from infra.settings import ROOT, Settings, SettingsError
 from infra.workloads import pipelines
 from infra.workloads.workflow_templates import WorkflowTemplates
@@ -351,7 +351,7 @@ def test_what_a_stacks_templates_name_is_the_stacks(registered: tuple[Settings, 
         elif isinstance(value, str) and value.startswith("gs://"):
             found["buckets"].add(value.split("/")[2])
     folders = [path.parent.name for path in ROOT.glob("images/*/Dockerfile")]
-    named = {images.name(ROOT, folder, given.images.repository) for folder in folders}
+    named = {images.name(ROOT, folder, naming.image_repository(given)) for folder in folders}
     assert found["accounts"] == set(given.kubernetes.service_accounts.values())
     assert found["images"]
     assert found["images"] <= named
