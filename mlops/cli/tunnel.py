@@ -28,7 +28,7 @@ def tunnel(
     """Offer a stack's private Nomad on this machine, through Identity-Aware Proxy, and run a command with it.
 
     Listens on each Nomad region's `local_port` and opens a tunnel to a running server when a connection comes; while
-    there is none, connections are refused at once. COMMAND gets NOMAD_ADDR, NOMAD_REGION and NOMAD_CACERT, of the
+    there is none, connections are refused at once. COMMAND gets NOMAD_ADDR, NOMAD_REGION and NOMAD_CAPATH, of the
     authoritative region if there are several, and for one region NOMAD_TLS_SERVER_NAME. Its exit code is this one's.
     Needs `gcloud`, logged in as someone who may open tunnels.
     """

@@ -7,6 +7,7 @@ does not look (`parseIdempotencyToken` in Nomad's command/agent/http.go reads th
 import codecs
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ class NomadEngine:
         self._nomad = nomad.Nomad(
             address=address,
             timeout=_REQUEST_SECONDS,
-            verify=os.environ.get("NOMAD_CACERT") or True,  # pyright: ignore[reportArgumentType] - it takes a path too
+            verify=_authority(),  # pyright: ignore[reportArgumentType] - it takes a path too
             session=requests.Session(),
         )
 
@@ -84,7 +85,7 @@ class NomadEngine:
                 f"{self._address}/v1/client/fs/logs/{quote(execution_id, safe='')}",
                 params={"task": step, "type": stream, "plain": "true", "follow": str(follow).lower()},
                 headers={"X-Nomad-Token": self._nomad.token} if self._nomad.token else {},
-                verify=os.environ.get("NOMAD_CACERT") or True,
+                verify=_authority(),
                 stream=True,
                 # A followed log is silent for as long as the task is.
                 timeout=(_REQUEST_SECONDS, None if follow else _REQUEST_SECONDS),
@@ -136,8 +137,16 @@ class NomadEngine:
     def _unreachable(self, error: Exception) -> str:
         return (
             f"Nomad at {self._address} does not answer ({type(error).__name__}), so nothing is known of the runs; "
-            "start it, or check the address and NOMAD_CACERT"
+            "start it, or check the address and NOMAD_CACERT or NOMAD_CAPATH"
         )
+
+
+def _authority() -> str | bool:
+    """The file of the CA that Nomad's certificate is checked by; True for those of the system."""
+    # In a folder `requests` finds certificates only under the names that OpenSSL gives them.
+    folder = os.environ.get("NOMAD_CAPATH")
+    found = sorted(Path(folder).glob("*.pem")) if folder else []
+    return os.environ.get("NOMAD_CACERT") or (str(found[0]) if found else True)
 
 
 def _summarised(job: Mapping[str, Any]) -> Status:

@@ -17,6 +17,7 @@ from mlops.tunnel import gcloud
 from mlops.tunnel.gcloud import TunnelError
 from mlops.tunnel.listener import Listener
 
+_OF_TLS = ("NOMAD_CACERT", "NOMAD_CAPATH", "NOMAD_CLIENT_CERT", "NOMAD_CLIENT_KEY", "NOMAD_TLS_SERVER_NAME")
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -33,15 +34,17 @@ class Offer:
         return f"https://127.0.0.1:{self.port}"
 
 
-def environment(offers: Sequence[Offer], ca_file: str | None) -> dict[str, str]:
+def environment(offers: Sequence[Offer], ca_folder: str | None) -> dict[str, str]:
     """What a command is told of the first of some regions, in the variables of Nomad's own command.
 
-    NOMAD_TLS_SERVER_NAME only where it is the only one: Pulumi's provider of another region would check for it too.
+    NOMAD_CAPATH and not NOMAD_CACERT: where that is set, Pulumi's provider refuses to be given the CA by the program
+    (`ca_file` and `ca_pem` exclude each other in its schema, and the variable is `ca_file`'s default).
+    NOMAD_TLS_SERVER_NAME only where there is one region: the provider of another would check for that name too.
     """
     first = offers[0]
     variables = {"NOMAD_ADDR": first.address, "NOMAD_REGION": first.region}
-    if ca_file:
-        variables["NOMAD_CACERT"] = ca_file
+    if ca_folder:
+        variables["NOMAD_CAPATH"] = ca_folder
     if len(offers) == 1:
         variables["NOMAD_TLS_SERVER_NAME"] = naming.nomad_server_name(first.region)
     return variables
@@ -89,7 +92,7 @@ async def _run(
         try:
             for listener in listeners:
                 await listener.start()
-            asking = asyncio.create_task(_ca_file(project, Path(folder)))
+            asking = asyncio.create_task(_ca_folder(project, Path(folder)))
             interrupted = asyncio.create_task(signals.get())
             await asyncio.wait({asking, interrupted}, return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
@@ -97,10 +100,10 @@ async def _run(
                 await asyncio.gather(asking, return_exceptions=True)
                 return 128 + interrupted.result()
             variables = environment(offers, asking.result())
-            if "NOMAD_CACERT" not in variables:
+            if "NOMAD_CAPATH" not in variables:
                 tell(
                     f"the certificate of Nomad's CA cannot be read in project {project}, as before the stack's first "
-                    "update, so NOMAD_CACERT is not set"
+                    "update, so NOMAD_CAPATH is not set"
                 )
             ready(variables)
             if not command:
@@ -110,16 +113,12 @@ async def _run(
             await asyncio.gather(*(listener.stop() for listener in listeners))
 
 
-async def _ca_file(project: str, folder: Path) -> str | None:
-    given = os.environ.get("NOMAD_CACERT")
-    if given:
-        return given
+async def _ca_folder(project: str, folder: Path) -> str | None:
     pem = await gcloud.ca_certificate(project)
     if pem is None:
         return None
-    file = folder / "nomad-ca.pem"
-    file.write_text(pem, encoding="utf-8")
-    return str(file)
+    (folder / "nomad-ca.pem").write_text(pem, encoding="utf-8")
+    return str(folder)
 
 
 async def _command(
@@ -128,8 +127,10 @@ async def _command(
     signals: "asyncio.Queue[signal.Signals]",
     first: "asyncio.Task[signal.Signals]",
 ) -> int:
+    # What the caller's own environment says of TLS is of another Nomad.
+    own = {name: value for name, value in os.environ.items() if name not in _OF_TLS}
     try:
-        process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **variables})
+        process = await asyncio.create_subprocess_exec(*command, env={**own, **variables})
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else str(error)
         raise TunnelError(f"{command[0]} cannot be run ({problem}), so nothing was done; correct it") from None

@@ -103,7 +103,7 @@ class World:
         """Start `mlops tunnel`."""
         return subprocess.Popen(
             self.mlops.argv("tunnel", "--stack", "one", *arguments),
-            env=self.mlops.env(PATH=f"{self.folder / 'bin'}:{os.environ['PATH']}"),
+            env=self.mlops.env(PATH=f"{self.folder / 'bin'}:{os.environ['PATH']}", NOMAD_CACERT="/of/another/nomad"),
             cwd=self.folder,
             text=True,
             stdout=subprocess.PIPE,
@@ -158,7 +158,7 @@ def tunnels(world: World, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     try:
         assert process.stdout
         said = [process.stdout.readline()]
-        while said[-1] and "export NOMAD_CACERT" not in said[-1]:
+        while said[-1] and "export NOMAD_CAPATH" not in said[-1]:
             said.append(process.stdout.readline())
         assert said[-1], [*said, process.communicate()[1]]
         yield process
@@ -180,7 +180,7 @@ for region, port in json.loads(sys.argv[1]).items():
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"?\\n")
         heard[region] = connection.makefile().readline().strip()
-ca = open(os.environ["NOMAD_CACERT"]).read() if os.environ.get("NOMAD_CACERT") else None
+ca = open(os.environ["NOMAD_CAPATH"] + "/nomad-ca.pem").read()
 told = {name: value for name, value in os.environ.items() if name.startswith("NOMAD_")}
 print(json.dumps({"heard": heard, "stdin": sys.stdin.read(), "told": told, "ca": ca}))
 sys.exit(7)
@@ -194,16 +194,16 @@ sys.exit(7)
     assert said["heard"] == {"first": "first", "second": "second"}
     assert said["stdin"] == "what the command reads"
     assert said["ca"] == "-----BEGIN CERTIFICATE-----\n"
-    ca_file = said["told"].pop("NOMAD_CACERT")
+    ca_folder = said["told"].pop("NOMAD_CAPATH")
     # The authoritative region, and no name of a server: the other region's would not match.
     assert said["told"] == {"NOMAD_ADDR": f"https://127.0.0.1:{world.ports['second']}", "NOMAD_REGION": "second"}
-    assert not Path(ca_file).exists()
+    assert not Path(ca_folder).exists()
     assert world.left() == []
 
     process = world.start("--region", "first", "--", *command, json.dumps({"first": world.ports["first"]}))
     output, errors = process.communicate(timeout=_PATIENCE)
     said = json.loads(output)
-    del said["told"]["NOMAD_CACERT"]
+    del said["told"]["NOMAD_CAPATH"]
     assert said["told"] == {
         "NOMAD_ADDR": f"https://127.0.0.1:{world.ports['first']}",
         "NOMAD_REGION": "first",
