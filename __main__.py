@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pulumi
 
-from infra import providers, settings
+from infra import engines, providers, settings
 from infra.workloads import pipelines
 from infra.workloads.nomad_jobs import NomadJobs
 from infra.workloads.workflow_templates import WorkflowTemplates
@@ -14,25 +14,24 @@ root = Path(__file__).parent
 with settings.mistakes_told_plainly():
     stack = settings.from_pulumi()
     pipelines.check(root, stack)
+    regions = clusters = None
     if stack.gcp:
         from infra.foundation.foundation import Foundation
 
         below = pulumi.ResourceOptions(providers=providers.provisioning(stack))
         foundation = Foundation("foundation", settings=stack, opts=below)
-    nomad = providers.nomad(stack)
-    kubernetes = providers.kubernetes(stack)
-    jobs = NomadJobs(
-        "nomad-jobs",
-        root=root,
-        settings=stack,
-        opts=pulumi.ResourceOptions(provider=nomad),
-    )
-    pulumi.export("nomad_jobs", jobs.ids)
-    if kubernetes:
+        if stack.kubernetes and stack.kubernetes.clusters:
+            from infra.kubernetes.platform import KubernetesPlatform
+
+            clusters = KubernetesPlatform("kubernetes", settings=stack, foundation=foundation, opts=below)
+    for region in engines.nomads(stack, regions):
+        nomad = region.provider
+        after = pulumi.ResourceOptions(provider=nomad, depends_on=region.ready)
+        jobs = NomadJobs(region.component("nomad-jobs"), root=root, settings=stack, opts=after)
+        pulumi.export("nomad_jobs", jobs.ids)
+    for cluster in engines.clusters(stack, clusters):
+        after = pulumi.ResourceOptions(provider=cluster.provider, depends_on=cluster.ready)
         templates = WorkflowTemplates(
-            "workflow-templates",
-            root=root,
-            settings=stack,
-            opts=pulumi.ResourceOptions(provider=kubernetes),
+            cluster.component("workflow-templates"), root=root, settings=stack, cluster=cluster.name, opts=after
         )
         pulumi.export("workflow_templates", templates.names)
