@@ -110,8 +110,15 @@ _Dumper.add_representer(
 )
 
 
+def _named_first(value: Any) -> Any:
+    """Maps as people write them, as far as that can be known: an inventory has their keys in alphabetical order."""
+    if isinstance(value, dict):
+        return {key: _named_first(value[key]) for key in sorted(value, key=lambda key: (key != "name", key))}
+    return [_named_first(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _yaml(value: Any) -> str:
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=10_000) if value is not None else ""
+    return yaml.dump(_named_first(value), Dumper=_Dumper, sort_keys=False, width=10_000) if value is not None else ""
 
 
 def _unified(old: str, new: str) -> list[str]:

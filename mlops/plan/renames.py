@@ -5,7 +5,7 @@ would keep it.
 """
 
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 from mlops.plan.inventory import Resource
 
@@ -68,12 +68,12 @@ def _name(urn: str | None) -> str:
 def hints(removed: list[Resource], added: list[Resource]) -> dict[str, str]:
     """For what looks like a rename without an alias, the alias to add, by the new URN."""
     moved = {(resource.type, resource.name): resource for resource in removed}
-    alike: dict[Hashable, Resource] = {_likeness(resource): resource for resource in removed}
+    alike = {likeness: resource for resource in removed for likeness in _likenesses(resource)}
     found = {}
     for resource in added:
         if earlier := moved.get((resource.type, resource.name)):
             alias = f"pulumi.Alias(parent={earlier.parent!r})" if earlier.parent else "pulumi.Alias(no_parent=True)"
-        elif earlier := alike.get(_likeness(resource)):
+        elif earlier := next(filter(None, map(alike.get, _likenesses(resource))), None):
             alias = f"pulumi.Alias(name={earlier.name!r})" if earlier.parent == resource.parent else repr(earlier.urn)
         else:
             continue
@@ -81,7 +81,9 @@ def hints(removed: list[Resource], added: list[Resource]) -> dict[str, str]:
     return found
 
 
-def _likeness(resource: Resource) -> Hashable:
-    """What two resources share that differ in nothing but their name."""
-    text = json.dumps(resource.inputs, sort_keys=True)
-    return resource.type, text.replace(resource.name, "\0") if resource.inputs else resource.urn
+def _likenesses(resource: Resource) -> Iterator[Hashable]:
+    """What two resources share that differ in nothing but their name, whether their inputs repeat it or not."""
+    if resource.inputs:
+        text = json.dumps(resource.inputs, sort_keys=True)
+        yield resource.type, text
+        yield resource.type, text.replace(resource.name, "\0")

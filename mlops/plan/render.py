@@ -249,10 +249,12 @@ def _pool(change: PoolChange) -> Item:
         spans = [_span(low, high) for low, high in _pairs(pool.minimum, pool.maximum)]
         text = f"{pool.name}: {spans[0]} {_kind(pool)}: {spans[1]} vCPU, {spans[2]} GB memory, {spans[3]} GB disk"
         return Item("+" if new else "-", text)
-    parts = [f"{_kind(old)} -> {_kind(new)}" if _kind(old) != _kind(new) else _kind(new)]
-    machines = _span(new.minimum.machines, new.maximum.machines)
-    before = _span(old.minimum.machines, old.maximum.machines)
-    parts.append(f"{before} -> {machines} machines" if before != machines else f"{machines} machines")
+    before, after = _kind(old), _kind(new)
+    if old.machine_type != new.machine_type:
+        before, after = old.machine_type or "unknown", new.machine_type or "unknown"
+    parts = [f"{before} -> {after}" if before != after else after]
+    before, after = (_span(pool.minimum.machines, pool.maximum.machines) for pool in (old, new))
+    parts.append(f"{before} -> {after} machines" if before != after else f"{after} machines")
     if most := _amounts(old.maximum, new.maximum):
         parts.append(f"at most {most}")
     return Item("~", f"{new.name}: {'; '.join(parts)}")
