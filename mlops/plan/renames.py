@@ -72,7 +72,7 @@ def hints(removed: list[Resource], added: list[Resource]) -> dict[str, str]:
     found = {}
     for resource in added:
         if earlier := moved.get((resource.type, resource.name)):
-            alias = f"pulumi.Alias(parent={earlier.parent!r})" if earlier.parent else "pulumi.Alias(no_parent=True)"
+            alias = f"pulumi.Alias(parent={earlier.parent!r})" if earlier.parent else "pulumi.Alias(parent=pulumi.ROOT_STACK_RESOURCE)"
         elif earlier := next(filter(None, map(alike.get, _likenesses(resource))), None):
             alias = f"pulumi.Alias(name={earlier.name!r})" if earlier.parent == resource.parent else repr(earlier.urn)
         else:
