@@ -214,7 +214,8 @@ def _access(step: Step) -> Iterator[_Found]:
             if grant.key not in had:
                 had.add(grant.key)
                 text = "{} gets {} on {}" + (", under the condition {}." if grant.condition else ".")
-                yield "permissions", text, tuple(filter(None, grant.key))
+                values = (grant.principal, grant.role, grant.resource)
+                yield "permissions", text, values + ((grant.condition,) if grant.condition else ())
         open_ = {row.key for row in exposure(before)} if step.old else set()
         for row in exposure(after):
             if row.public is not False and row.key not in open_:

@@ -9,7 +9,7 @@ import difflib
 import html
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mlops.review.findings import KINDS, Finding, Review, described
 from mlops.review.preview import OPERATIONS, Change, Diagnostic, Preview, Step, properties
@@ -19,6 +19,7 @@ LIMIT = 65_536
 MARKER = "<!-- mlops-review -->"
 """The first line, by which the comment is found again."""
 
+# How much is shown of one thing, in characters, lines or items.
 _SPAN = 120
 _LINE = 200
 _MESSAGE = 3_000
@@ -26,6 +27,8 @@ _PROPERTIES = 20
 _DIFF = 60
 _COMPARED = 400
 _LAYERS = 60
+_STEP = 400
+_OPEN = 20
 _WORDS = {
     "delete": ("delete", "deleted"),
     "replace": ("replace", "replaced"),
@@ -55,12 +58,16 @@ def render(review: Review, limit: int = LIMIT) -> str:
     groups = [(kind, [one for one in review.findings if one.kind == kind]) for kind in KINDS]
     groups = [(kind, found) for kind, found in groups if found]
     items = [[_finding(one, several) for one in found] for _, found in groups]
-    rooms = _shares([sum(len(item.encode()) + 1 for item in each) for each in items], int(page.room * 0.65))
+    rooms = _shares([sum(len(item.encode()) + 1 for item in each) for each in items], int(page.room * 0.6))
     for (kind, _), each, room in zip(groups, items, rooms, strict=True):
-        page.section(f"### {KINDS[kind]}", each, between="\n", size=room)
+        page.section(f"### {KINDS[kind]}", each[:_OPEN], between="\n", size=room)
+        if len(each) > _OPEN:
+            left = room - sum(len(item.encode()) + 1 for item in each[:_OPEN])
+            page.fold(f"{len(each) - _OPEN:,} more", each[_OPEN:], "finding", between="\n", size=left + 200)
     page.add(_layers(review.previews), share=0.3)
-    for preview in review.previews:
-        _fold(page, preview, several)
+    for place, preview in enumerate(review.previews):
+        # Each of the stacks that are left gets the same of the room that is left.
+        _fold(page, preview, several, share=0.95 / (len(review.previews) - place))
     return page.text()
 
 
@@ -121,20 +128,39 @@ class _Page:
         self, title: str, items: Sequence[str], between: str = "\n\n", share: float = 1.0, size: int | None = None
     ) -> None:
         """Add a title and as many items as fit."""
-        room = min(self.room, size + 200 if size is not None else int(self.room * share)) - len(title.encode()) - 60
-        shown: list[str] = []
-        for item in items:
-            room -= len(item.encode()) + len(between)
-            if room < 0:
-                break
-            shown.append(item)
-        if len(shown) < len(items):
-            shown.append(_left_out(len(items) - len(shown), "such item"))
-        self.add("\n\n".join(filter(None, [title, between.join(shown)])))
+        room = min(self.room, int(self.room * share) if size is None else size + 200) - len(title.encode()) - 60
+        shown = _fitting(items, len(items), "finding", between, room)
+        self.add("\n\n".join(filter(None, [title, shown])))
+
+    def fold(
+        self,
+        title: str,
+        items: Iterable[str],
+        noun: str,
+        between: str = "\n\n",
+        number: int | None = None,
+        size: int | None = None,
+    ) -> None:
+        """Add as many items as fit, folded away; `title` is HTML. They are rendered only as far as they are shown."""
+        opening, closing = f"<details>\n<summary>{title}</summary>", "</details>"
+        room = min(self.room, self.room if size is None else size) - len(opening.encode()) - 150
+        number = len(list(items)) if number is None else number
+        self.add("\n\n".join([opening, _fitting(items, number, noun, between, room), closing]))
 
     def text(self) -> str:
         """The whole."""
         return "\n\n".join(self._blocks) + "\n"
+
+
+def _fitting(items: Iterable[str], number: int, noun: str, between: str, room: int) -> str:
+    shown: list[str] = []
+    for item in items:
+        room -= len(item.encode()) + len(between)
+        if room < 0:
+            break
+        shown.append(item)
+    missing = [_left_out(number - len(shown), noun)] if len(shown) < number else []
+    return "\n\n".join([between.join(shown), *missing])
 
 
 def _left_out(number: int, noun: str) -> str:
@@ -207,51 +233,46 @@ def _cell(text: str) -> str:
     return code(text, 60).replace("|", "\\|")
 
 
-def _fold(page: _Page, preview: Preview, several: bool) -> None:
+def _fold(page: _Page, preview: Preview, several: bool, share: float) -> None:
     stack = f" of <code>{html.escape(_visible(_cut(preview.stack, 60)))}</code>" if several else ""
-    if preview.warnings:
+    if number := len(preview.warnings):
         warnings = (_diagnostic(one) for one in preview.warnings)
-        _details(page, f"{_count(len(preview.warnings), 'warning')}{stack}", len(preview.warnings), "warning", warnings)
-    if preview.steps:
-        blocks = (_step(step) for step in preview.steps)
-        title = f"{_count(len(preview.steps), 'change')}{stack}"
-        _details(page, f"{title}, property by property", len(preview.steps), "change", blocks)
+        page.fold(
+            f"{_count(number, 'warning')}{stack}", warnings, "warning", number=number, size=int(page.room * share * 0.3)
+        )
+    if number := len(preview.steps):
+        title = f"{_count(number, 'change')}{stack}, property by property"
+        size = int(page.room * share)
+        blocks = (_step(step, room=max(_STEP, 2 * size // number)) for step in preview.steps)
+        page.fold(title, blocks, "change", number=number, size=size)
 
 
-def _details(page: _Page, title: str, number: int, noun: str, blocks: Iterator[str]) -> None:
-    opening, closing = f"<details>\n<summary>{title}</summary>", "</details>"
-    room = int(page.room * (0.3 if noun == "warning" else 0.9)) - len(opening.encode()) - 150
-    shown: list[str] = []
-    for one in blocks:
-        room -= len(one.encode()) + 2
-        if room < 0:
-            break
-        shown.append(one)
-    if len(shown) < number:
-        shown.append(_left_out(number - len(shown), noun))
-    page.add("\n\n".join([opening, *shown, closing]))
-
-
-def _step(step: Step) -> str:
-    """One resource: what happens to it, then its properties, then what changes within long texts."""
+def _step(step: Step, room: int) -> str:
+    """One resource: what happens to it, then its properties, then what changes within long texts, while they fit."""
     where = f", in {code(step.layer)}" if step.layer else ""
     moved = f", which was {code(step.moved.rpartition('::')[2])}" if step.moved else ""
     op = _WORDS[step.op][0] if step.op in _WORDS else code(step.op)
-    lines = [f"**{op}** {code(step.name)}{moved}: {code(step.type)}{where}"]
-    texts = []
-    if step.released or step.guarded:
-        lines.append(f"- {'it is not protected any more' if step.released else 'it is protected from now on'}")
+    title = f"**{op}** {code(step.name)}{moved}: {code(step.type)}{where}"
+    lines = [f"- it is {'not protected any more' if step.released else 'protected from now on'}"]
+    lines = lines if step.released or step.guarded else []
     changes = properties(step)
+    texts: list[str] = []
+    room -= len(title.encode())
+    told = 0
     for change in changes[:_PROPERTIES]:
         if _long(change):
-            texts.append(change)
+            part = "\n\n".join(_text(change))
         else:
             text, values = described(change)
-            lines.append(f"- {text.format(*map(code, values))}{_forces(change)}")
-    if len(changes) > _PROPERTIES:
-        lines.append(f"- {_left_out(len(changes) - _PROPERTIES, 'property')}")
-    lines[1:1] = [""] if len(lines) > 1 else []
-    return "\n\n".join(["\n".join(lines), *(part for change in texts for part in _text(change))])
+            part = f"- {text.format(*map(code, values))}{_forces(change)}"
+        room -= len(part.encode()) + 2
+        if room < 0:
+            break
+        told += 1
+        (texts if _long(change) else lines).append(part)
+    if told < len(changes):
+        texts.append(_left_out(len(changes) - told, "further change"))
+    return "\n\n".join(filter(None, [title, "\n".join(lines), *texts]))
 
 
 def _forces(change: Change) -> str:

@@ -223,9 +223,11 @@ def read_preview(file: Path) -> Preview:
         (step.urn for step in digest.steps), (diagnostic.urn for diagnostic in digest.diagnostics), default=file.stem
     )
     steps = [
-        _step(raw, project)
+        step
         for raw in _merged(digest.steps)
         if _kind(raw.urn)[1] != _ROOT and all(state.custom for state in (raw.old_state, raw.new_state) if state)
+        # With `--show-sames` what stays as it is is told too.
+        if (step := _step(raw, project)).op != "same" or step.released or step.guarded or step.moved
     ]
     told = {
         severity: [
@@ -299,7 +301,8 @@ def _load(model: type[_M], file: Path, what: str, command: str) -> _M:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         if first["type"] == "json_invalid":
-            raise ReviewError(why=first.get("ctx", {}).get("error", "")) from None
+            why = first.get("ctx", {}).get("error", "")
+            raise ReviewError(f"{file}: is no whole JSON document ({why}); run `{command}` again") from None
         raise ReviewError(
             f"{file}: is not {what} ({where or 'the document'}: {first['msg']}); give what `{command}` makes"
         ) from None
