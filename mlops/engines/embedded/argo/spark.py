@@ -101,11 +101,11 @@ def mebibytes(text: str) -> float:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def last_lines(path: Path, count: int = 4) -> str:
-    """The end of a driver's output without Spark's own log lines, as one line."""
+def last_lines(path: Path, count: int = 4, *, since: int = 0) -> str:
+    """The end of a driver's output without Spark's own log lines, as one line; nothing before the byte `since`."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 65536))
+            file.seek(max(since, path.stat().st_size - 65536))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""

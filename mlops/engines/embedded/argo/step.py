@@ -289,6 +289,8 @@ class Steps:
                 "SPARK_LOCAL_DIRS": str(temporary),
                 **spark.environment(manifest),
             }
+            # Attempts share a log; what an earlier one said is not what this one died of.
+            said_before = stderr.stat().st_size if stderr.exists() else 0
             left = max(0.0, float(deadline) - (time.monotonic() - began)) if deadline else None
             end = await self._within(
                 left, Command(tuple(argv), environment, image.folder, stdout, stderr), node, deadline
@@ -297,7 +299,8 @@ class Steps:
             node["sparkAttempts"] = attempt
             if end.code == 0:
                 return "COMPLETED", ""
-            message = f"exit code {end.code} in attempt {attempt}: {spark.last_lines(stderr) or last_line(stdout)}"
+            said = spark.last_lines(stderr, since=said_before) or last_line(stdout)
+            message = f"exit code {end.code} in attempt {attempt}: {said}"
             if attempt > policy.retries:
                 return "FAILED", message
             node["message"] = f"{message}; trying again in {policy.interval * attempt:g} s"
