@@ -4,8 +4,12 @@ The engine's own rules are in `test_run`; here is what the lane promises of a ve
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import os
+import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +30,7 @@ from mlops.engines.embedded.tasks import Processes
 from mlops.feed.data import load
 from mlops.registry import Registry, VersionSummary
 from mlops.registry.scorers import SCORERS
-from tests.argo.conftest import Engine, phases
+from tests.argo.conftest import Engine, node_of, phases
 
 CHECKOUT = Path(__file__).parents[2]
 DATA = CHECKOUT / ".cache" / "data" / "Caravan.csv"
@@ -66,17 +70,28 @@ class Refits:
         return self.objects[name]
 
 
-RUNS: list[tuple[str, dict[str, str]]] = [
-    ("first", {"trials": "2"}),
-    ("again", {"trials": "2"}),
-    ("afresh", {"trials": "2", "memoise": "false"}),
-    ("other-seed", {"trials": "2", "seed": "2"}),
-]
+STORED: dict[str, dict[str, str]] = {
+    "first": {},
+    "again": {},
+    "afresh": {"memoise": "false"},
+    "other-seed": {"seed": "2"},
+}
+"""Runs that store a version, by name, with what is given beside `COMMON`."""
+FAILING: dict[str, dict[str, str]] = {
+    "no-trees": {"ntrees": "0"},
+    "no-data": {"data_uri": "gs://data/raw/broken"},
+}
+"""Runs that cannot."""
+WAIT = "onFailureRetryInterval: 10"
+"""What the operator waits before it tries again; here a second is enough."""
+COMMON = {"trials": "2", "ntrees": "20"}
+KILLED = {"first": ("transform.py", "transform"), "afresh": ("train.py", "train(1:1)")}
+"""Program and step of which the first attempt in a run is killed."""
 
 
 @pytest.fixture(scope="module")
 def refits(tmp_path_factory: pytest.TempPathFactory) -> Refits:
-    """Four refits with few trees, one after the other."""
+    """Six refits with few trees, one after the other; in two of them a step is killed once."""
     state = tmp_path_factory.mktemp("refit")
     return asyncio.run(_run(state))
 
@@ -108,17 +123,21 @@ async def _run(state: Path) -> Refits:
             for name, content in load(DATA).files.items():
                 if name in ("areas.csv", "customers.csv"):
                     client.bucket("data").blob(f"raw/caravan/{name}").upload_from_string(content)
+                    broken = content if name == "areas.csv" else b"no,table\n1\n"
+                    client.bucket("data").blob(f"raw/broken/{name}").upload_from_string(broken)
 
         await asyncio.to_thread(prepare)
-        for definition in render(context):
+        for definition in json.loads(json.dumps(render(context)).replace(WAIT, f"{WAIT[:-2]}1")):
             workflows.register(definition)
         done = {}
-        for name, given_parameters in RUNS:
-            parameters = [{"name": key, "value": value} for key, value in {"ntrees": "20", **given_parameters}.items()]
+        for name, given_parameters in (STORED | FAILING).items():
+            parameters = [{"name": key, "value": value} for key, value in (COMMON | given_parameters).items()]
             reference = {"workflowTemplateRef": {"name": "model-refit"}, "arguments": {"parameters": parameters}}
             workflows.submit({"metadata": {"name": name}, "spec": reference})
+            if name in KILLED:
+                await _kill(workflows, name, *KILLED[name])
             done[name] = await workflows.wait(name)
-            if done[name]["status"]["phase"] != "Succeeded":
+            if name in STORED and done[name]["status"]["phase"] != "Succeeded":
                 break
         blobs = await asyncio.to_thread(lambda: list(client.list_blobs("models")))
         objects = {blob.name: await asyncio.to_thread(blob.download_as_bytes) for blob in blobs}
@@ -133,11 +152,35 @@ async def _run(state: Path) -> Refits:
         store.close()
 
 
+async def _kill(workflows: Workflows, run: str, program: str, step: str) -> None:
+    """SIGKILL the process of a step, once, when it is there."""
+    uid = workflows.get(run)["metadata"]["uid"]
+
+    def found() -> list[int]:
+        nodes = [n["id"] for n in workflows.get(run)["status"]["nodes"].values() if n["displayName"] == f"{step}(0)"]
+        marks = [uid, *(f"/{run}/{node}/" for node in nodes)]
+        each = ((path.parent.name, _words(path)) for path in Path("/proc").glob("[0-9]*/cmdline"))
+        return [int(pid) for pid, words in each if program in words and any(mark in words for mark in marks)]
+
+    async with asyncio.timeout(300):
+        while not (pids := found()):  # noqa: ASYNC110 - nothing tells of a process
+            await asyncio.sleep(0.05)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _words(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
+
+
 def test_every_run_ends_with_a_stored_and_verified_version(refits: Refits) -> None:
-    for name, workflow in refits.workflows.items():
-        assert workflow["status"]["phase"] == "Succeeded", (name, workflow["status"]["message"], phases(workflow))
-    assert set(refits.workflows) == {name for name, _ in RUNS}
-    for name in refits.workflows:
+    for name in STORED:
+        status = refits.workflows[name]["status"]
+        assert status["phase"] == "Succeeded", (name, status["message"], phases(refits.workflows[name]))
         verifications = [each for each in refits.objects if each.startswith(f"{refits.version(name)}verifications/")]
         (verification,) = [json.loads(refits.objects[each]) for each in verifications]
         assert verification["passed"] is True
@@ -162,7 +205,7 @@ def test_a_version_shows_the_winning_trial_and_the_baseline_beside_it(refits: Re
 
 
 def test_the_list_shows_the_winning_trial_the_baseline_beside_it_and_what_verification_said(refits: Refits) -> None:
-    for name in refits.workflows:
+    for name in STORED:
         metrics = refits.read(name, "manifest.json")["metrics"]
         (listed,) = [one for one in refits.listed if f"/{one.version_id}/" in refits.version(name)]
         assert quality(listed) == (
@@ -174,7 +217,7 @@ def test_the_list_shows_the_winning_trial_the_baseline_beside_it_and_what_verifi
 
 
 def test_the_same_inputs_give_the_same_model_and_the_same_library_and_another_seed_does_not(refits: Refits) -> None:
-    digests = {name: refits.read(name, "manifest.json")["model_digest"] for name in refits.workflows}
+    digests = {name: refits.read(name, "manifest.json")["model_digest"] for name in STORED}
     assert digests["afresh"] == digests["first"]
     assert digests["other-seed"] != digests["first"]
     assert refits.jar("afresh") == refits.jar("first")
@@ -194,7 +237,55 @@ def test_what_did_not_change_is_not_repeated_and_a_version_names_where_it_came_f
 
 
 def test_lineage_stands_beside_every_version(refits: Refits) -> None:
-    for name in refits.workflows:
+    for name in STORED:
         events = refits.objects[f"{refits.version(name)}lineage/events.jsonl"].splitlines()
         assert [json.loads(event)["eventType"] for event in events] == ["START", "COMPLETE"]
         assert refits.read(name, "lineage/outcome.json")["status"] == "Succeeded"
+
+
+def test_spark_or_a_trial_that_dies_once_is_tried_again_and_the_version_is_the_same(refits: Refits) -> None:
+    """Both runs stored a version of one digest, above."""
+    spark = [node_of(refits.workflows[name], "transform(0)") for name in ("first", "afresh")]
+    assert [node["sparkAttempts"] for node in spark] == [2, 1]
+    for run, attempts in (("first", 1), ("afresh", 2)):
+        found = phases(refits.workflows[run])
+        assert [found.get(f"train(1:1)({attempt})") for attempt in range(attempts)] == ["Failed", "Succeeded"][
+            -attempts:
+        ]
+
+
+def test_spark_that_always_dies_fails_the_run_with_what_its_driver_said_last(refits: Refits) -> None:
+    workflow = refits.workflows["no-data"]
+    assert workflow["status"]["phase"] == "Failed"
+    assert node_of(workflow, "transform(0)")["sparkAttempts"] == 3
+    assert re.search(
+        r"SparkApplication transform-\d+ is FAILED: exit code 2 in attempt 3: .*broken/customers.csv",
+        workflow["status"]["message"],
+    )
+    _nothing_is_stored(refits, "no-data", "transform", "broken/customers.csv")
+
+
+def test_trials_that_say_no_are_not_repeated_and_what_they_said_is_told(refits: Refits) -> None:
+    workflow = refits.workflows["no-trees"]
+    assert workflow["status"]["phase"] == "Failed"
+    assert "--ntrees='0': must be" in workflow["status"]["message"]
+    found = phases(workflow)
+    assert [found.get(f"train({trial}:{trial})({attempt})") for trial in (0, 1) for attempt in (0, 1)] == [
+        *("Failed", None),
+        *("Failed", None),
+    ]
+    _nothing_is_stored(refits, "no-trees", "train(0:0)", "--ntrees='0'")
+
+
+def _nothing_is_stored(refits: Refits, run: str, step: str, said: str) -> None:
+    """There is no version; what became of the run lies in the model's lineage."""
+    found = phases(refits.workflows[run])
+    assert {found[name] for name in ("package", "store", "verify")} == {"Omitted"}
+    assert [name for name in refits.objects if name.startswith(refits.version(run))] == []
+    uid = refits.workflows[run]["metadata"]["uid"]
+    folder = f"models/model-refit/lineage/model-refit_v1_{uid}/"
+    outcome = json.loads(refits.objects[f"{folder}outcome.json"])
+    assert (outcome["status"], outcome["version_id"]) == ("Failed", None)
+    assert any(each["step"].startswith(step) and said in each["message"] for each in outcome["failures"])
+    events = [json.loads(line) for line in refits.objects[f"{folder}events.jsonl"].splitlines()]
+    assert [event["eventType"] for event in events] == ["START", "FAIL"]

@@ -448,6 +448,34 @@ def test_a_failed_task_omits_its_dependents_and_dag_phases_are_argos(on_engine) 
     on_engine(work)
 
 
+def test_of_a_loop_that_fails_in_one_turn_the_others_go_on_and_what_waits_for_all_is_omitted(on_engine) -> None:
+    """One of several trials: the others' work is not lost while they are at it, and the one is told by its number."""
+
+    async def work(here: Engine) -> None:
+        done = here.machine.state / "done"
+        done.mkdir()
+        script = 'test "$0" != 1 || { echo "turn $0 says no" >&2; exit 2; }; sleep 0.3; touch "$1/$0"'
+        turn = sh(
+            "turn",
+            "",
+            inputs=takes("n"),
+            retryStrategy={"limit": "2", "expression": "asInt(lastRetry.exitCode) != 2"},
+            container={"args": [script, "{{inputs.parameters.n}}", str(done)]},
+        )
+        loop = task("turns", "turn", withSequence={"start": "0", "count": "3"}, parameters={"n": "{{item}}"})
+        workflow = await here.run(
+            template("one", dag("main", loop, task("all", "ok", ["turns"])), turn, sh("ok", "true"))
+        )
+        assert workflow["status"]["phase"] == "Failed"
+        assert workflow["status"]["message"].startswith("turns: turns(1:1): exit code 2: turn 1 says no")
+        assert sorted(path.name for path in done.iterdir()) == ["0", "2"]
+        found = phases(workflow)
+        assert [found[f"turns({n}:{n})"] for n in range(3)] == ["Succeeded", "Failed", "Succeeded"]
+        assert found["all"] == "Omitted"
+
+    on_engine(work)
+
+
 def test_steps_run_group_after_group(on_engine) -> None:
     async def work(here: Engine) -> None:
         say = sh(

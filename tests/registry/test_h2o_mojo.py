@@ -13,7 +13,7 @@ import pytest
 from mlops.registry import Registry
 from mlops.registry.scorers import h2o_mojo
 
-from .conftest import MODEL, ORIGIN, VERSION
+from .conftest import MODEL, ORIGIN, VERSION, Emulator
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGER = CHECKOUT / "images" / "mojo-packager"
@@ -99,6 +99,23 @@ def test_another_prediction_or_label_fails(
     store(registry, tmp_path, small(changed))
     verification = registry.verify(VERSION)
     assert (verification.passed, verification.message) == (False, message)
+
+
+@pytest.mark.parametrize("path", sorted(small()))
+def test_a_byte_of_any_file_that_changed_fails_before_anything_is_loaded(
+    registry: Registry, emulator: Emulator, bucket: str, packager: Path, tmp_path: Path, path: str
+) -> None:
+    store(registry, tmp_path, small())
+    stored = emulator.root / bucket / f"models/{MODEL}/{VERSION}" / path
+    with stored.open("r+b") as file:  # in place, which keeps the emulator's own attributes of the object
+        byte = file.read(1)[0]
+        file.seek(0)
+        file.write(bytes([byte ^ 1]))
+    (packager / "src/packager.py").write_text(f"open({str(tmp_path / 'started')!r}, 'w')")
+    verification = registry.verify(VERSION)
+    assert (verification.passed, verification.examples) == (False, 0)
+    assert verification.message == f"{path} of {VERSION} was changed: its SHA-256 is not the manifest's"
+    assert not (tmp_path / "started").exists()
 
 
 def test_the_images_own_python_scores_where_there_is_one(packager: Path) -> None:
