@@ -1,136 +1,28 @@
-"""`make bench`: what the engine adds to a training, what a listing costs, where a training's time goes.
+"""`make bench`: what the platform costs, a subject a module; `python -m tests.bench SUBJECT` measures one.
 
 Every comparison is a ratio of two things measured in this one run, in turn (A B B A), since machines differ and drift.
 """
 
 import argparse
 import os
-import re
-import subprocess
-import sys
-import tempfile
-import time
-import uuid
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from tests.conftest import CHECKOUT, Mlops
+from tests.bench import listing, refit, trainings
 
-PARALLEL = os.cpu_count() or 1
-
-
-def _by_hand(mlops: Mlops, runs: int) -> float:
-    """Wall seconds of the same commands of all tasks, without the engine, as many at a time as there are cores."""
-    platform = mlops.json("up")["platform"]
-    run = mlops.json("runs", "list", "-n", "1")[0]
-    given = {key.upper(): value for key, value in run["parameters"].items()}
-    image = CHECKOUT / "images" / "tensornode"
-    python = Path(sys.executable).parent
-    volume = mlops.state / "by-hand"
-
-    def one(_: int) -> None:
-        allocation = str(uuid.uuid4())
-        version = f"{given['SAVE_PATH']}_v{given['MODEL_VERSION']}_{allocation}"
-        environment = {
-            **given,
-            "PATH": f"{python}:{os.environ['PATH']}",
-            "HOME": str(volume),
-            "RUN_DIR": str(volume / version),
-            "ALLOC_ID": allocation,
-            "DATA_URL": f"{platform['feed_url']}/data/caravan.csv",
-            "STORAGE_EMULATOR_HOST": platform["storage_address"],
-            "NODE_EXTRA_CA_CERTS": platform["ca_file"],
-            "MODEL": "by-hand",
-            "VERSION_ID": version,
-            "LANE": "nomad",
-            "ENGINE_RUN": "by-hand",
-            "IMAGE": "by-hand",
-        }
-        for command in (["node", "src/main.js", "train"], ["mlops-registry", "store"], ["mlops-registry", "verify"]):
-            subprocess.run(command, cwd=image, env=environment, check=True, stdout=subprocess.DEVNULL)
-
-    volume.mkdir(exist_ok=True)
-    start = time.perf_counter()
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        list(pool.map(one, range(runs)))
-    return time.perf_counter() - start
-
-
-def _through_engine(mlops: Mlops, runs: int) -> float:
-    """Wall seconds of the same runs through the engine, from the submission to the last verification."""
-    feed = mlops.json("up")["platform"]["feed_url"]
-    start = time.perf_counter()
-    mlops.json(
-        *("run", "sales-close-prediction", "-p", "model_version=1", "--runs", str(runs)),
-        *("-p", f"data_url={feed}/data/caravan.csv"),
-        timeout=3600,
-    )
-    return time.perf_counter() - start
-
-
-def trainings(runs: int) -> None:
-    """The embedded engine against the same commands by hand."""
-    with tempfile.TemporaryDirectory() as folder:
-        mlops = Mlops(Path(folder) / "state")
-        assert mlops("up").returncode == 0
-        try:
-            _through_engine(mlops, PARALLEL)  # what is read for the first time is read before anything is measured
-            hand, engine = [], []
-            for measure, times in (
-                (_by_hand, hand),
-                (_through_engine, engine),
-                (_through_engine, engine),
-                (_by_hand, hand),
-            ):
-                times.append(measure(mlops, runs // 2))
-            print(f"{runs} trainings, {PARALLEL} at a time")
-            print(f"  by hand            {sum(hand):8.1f} s  ({', '.join(f'{t:.1f}' for t in hand)})")
-            print(f"  embedded engine    {sum(engine):8.1f} s  ({', '.join(f'{t:.1f}' for t in engine)})")
-            print(f"  ratio              {sum(engine) / sum(hand):8.3f}    (goal: at most 1.10)")
-            _stages(mlops)
-        finally:
-            mlops("down")
-
-
-def _stages(mlops: Mlops) -> None:
-    """Where one run's time goes: its tasks, and the stages of its training."""
-    run = mlops.json("runs", "list", "-n", "1")[0]["id"]
-    execution = mlops.json("runs", "show", run)["executions"][0]
-    print("one run, task by task")
-    for step in execution["steps"]:
-        print(
-            f"  {step['name']:<18} {step['wall_seconds']:8.2f} s wall {step['cpu_seconds']:8.2f} s cpu"
-            f" {step['peak_memory_mb']:8.0f} MiB peak of {step['memory_mb']} asked"
-        )
-    print("one training, stage by stage")
-    for line in mlops("runs", "logs", run, "--task", "train").stdout.splitlines():
-        # extract: 5822 rows, ... (0.35 s)
-        if match := re.fullmatch(r"(\w+): .*\((\d+\.\d+) s\)", line):
-            print(f"  {match[1]:<18} {match[2]:>8} s")
-
-
-def listing(sizes: list[int]) -> None:
-    """`models list` as versions grow."""
-    from tests.registry.bench_list import measure
-
-    print("models list: one listing, no read a version")
-    for result in measure(sizes):
-        figures = f"{result.seconds:8.2f} s  {result.requests:>5} request(s)  {result.bytes / 1e6:8.2f} MB"
-        print(f"  {result.versions:>6} versions  {figures}  {result.used_bytes / 1e6:8.2f} MB of it used")
+SUBJECTS = {"trainings": trainings, "listing": listing, "refit": refit}
 
 
 def main() -> None:
-    """Run the benchmarks that are named, or all."""
+    """Measure the subjects that are named, or all."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("what", nargs="*", choices=["trainings", "listing", []], help="only these")
-    parser.add_argument("--trainings", type=int, default=40)
-    parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1_000, 10_000])
-    options = parser.parse_args()
-    chosen = options.what or ["trainings", "listing"]
-    if "trainings" in chosen:
-        trainings(options.trainings)
-    if "listing" in chosen:
-        listing(options.sizes)
+    parser.add_argument("what", nargs="*", choices=[*SUBJECTS, []], help="only these")
+    for subject in SUBJECTS.values():
+        subject.options(parser)
+    chosen = parser.parse_args()
+    load = os.getloadavg()
+    print(f"{os.cpu_count()} cores, load {load[0]:.2f} (1 min) {load[1]:.2f} (5 min) at the start\n")
+    for name in chosen.what or SUBJECTS:
+        SUBJECTS[name].measure(chosen)
+        print(flush=True)
 
 
 main()
