@@ -18,8 +18,9 @@ with settings.mistakes_told_plainly():
     if stack.gcp:
         from infra.foundation.foundation import Foundation
 
-        below = pulumi.ResourceOptions(providers=providers.provisioning(stack))
-        foundation = Foundation("foundation", settings=stack, opts=below)
+        made_by = providers.provisioning(stack)
+        foundation = Foundation("foundation", settings=stack, opts=pulumi.ResourceOptions(providers=made_by))
+        below = pulumi.ResourceOptions(providers=made_by, depends_on=[foundation])
         if stack.kubernetes and stack.kubernetes.clusters:
             from infra.kubernetes.platform import KubernetesPlatform
 
