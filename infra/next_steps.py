@@ -1,0 +1,74 @@
+"""What a person does after `pulumi up`: the commands, with the stack's own names in them. Pure, but for reading images.
+
+Owns the stack output `next_steps`: lines for a shell, comments among them. Why each is done, and what it prints, is in
+docs/runbooks/first-up.md.
+"""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra import images, naming
+from infra.kubernetes import names
+from infra.settings import Settings
+from infra.settings.kubernetes import ClusterSettings
+from infra.workloads import pipelines
+
+
+def next_steps(stack: str, settings: Settings, root: Path) -> list[str]:
+    """The commands; none for a stack that provisions nothing.
+
+    Args:
+        stack: The stack's name.
+        settings: Its settings.
+        root: The checkout, with its `images/` and `jobs/`.
+    """
+    if not settings.gcp:
+        return []
+    return [*_push(settings, root), *_nomad(stack, settings, root), *_kubernetes(stack, settings, root)]
+
+
+def _push(settings: Settings, root: Path) -> Iterator[str]:
+    repository = naming.image_repository(settings)
+    yield "# Build and push the images: the engines pull them when the first run needs them."
+    yield f"gcloud auth configure-docker {shlex.quote(repository.partition('/')[0])}"
+    for dockerfile in sorted((root / "images").glob("*/Dockerfile")):
+        folder = dockerfile.parent.name
+        name = images.name(root, folder, repository)
+        yield f"docker build --platform linux/amd64 --tag {name} --file images/{folder}/Dockerfile . &&"
+        yield f"  docker push {name}"
+
+
+def _nomad(stack: str, settings: Settings, root: Path) -> Iterator[str]:
+    if not settings.nomad.regions:
+        return
+    yield "# Offer Nomad on this machine until Ctrl-C, its UI among it; it prints the addresses."
+    yield f"mlops tunnel --stack {stack}"
+    if jobs := pipelines.files(root, pipelines.NOMAD):
+        job = naming.job_id(jobs[0].parent.name)
+        yield "# The first training."
+        yield f"mlops tunnel --stack {stack} -- mlops run {job} --stack {stack} -p model_version=1"
+
+
+def _kubernetes(stack: str, settings: Settings, root: Path) -> Iterator[str]:
+    for cluster, own in settings.kubernetes.clusters.items() if settings.kubernetes else ():
+        yield from _argo(cluster, own, settings)
+        if workflows := pipelines.files(root, pipelines.ARGO):
+            job = naming.job_id(workflows[0].parent.name)
+            yield "# Raw data, under its digest, and the first refit of it."
+            yield f"mlops data push areas.csv customers.csv --stack {stack}"
+            yield f"mlops run {job} --stack {stack} -p model_version=1 -p data_uri=URI"
+
+
+def _argo(cluster: str, own: ClusterSettings, settings: Settings) -> Iterator[str]:
+    assert settings.gcp and settings.kubernetes, "the caller has looked"  # noqa: S101, PT018
+    name, port = names.cluster_name(cluster), names.ARGO_SERVER_PORT
+    namespace = settings.kubernetes.namespace
+    yield f"# Offer the Argo Server of cluster {cluster} on this machine: its UI is http://127.0.0.1:{port}"
+    yield (
+        f"gcloud container clusters get-credentials {name} --dns-endpoint --location {own.region} "
+        f"--project {settings.gcp.project}"
+    )
+    yield f"kubectl port-forward --namespace {namespace} service/{names.ARGO_SERVER_SERVICE} {port}:{port} &"
+    yield f"export ARGO_SERVER=127.0.0.1:{port} ARGO_SECURE=false ARGO_NAMESPACE={namespace}"
+    yield 'export ARGO_TOKEN="Bearer $(gcloud auth print-access-token)"'

@@ -1,0 +1,156 @@
+"""Clusters as they are planned: nothing is missing from a preview, no address, the order, and who touches what."""
+
+import json
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from infra.kubernetes import access, names
+from infra.kubernetes.cluster import kubeconfig
+from infra.settings import ROOT
+from mlops.plan import UNKNOWN
+from tests.infra.kubernetes.conftest import Recorded
+
+CLUSTERS = ("eu", "us")
+
+
+def test_a_preview_shows_all_that_an_update_makes_though_no_cluster_exists(recorded: Recorded) -> None:
+    preview, update = ({r.urn for r in inventory.resources} for inventory in (recorded.preview, recorded.update))
+    assert preview == update
+    for cluster in CLUSTERS:
+        (provider,) = [
+            r for r in recorded.preview.of_type("pulumi:providers:kubernetes") if r.name.endswith(f"-{cluster}")
+        ]
+        assert provider.inputs["kubeconfig"] == UNKNOWN
+        # Known, and so unchanged, whatever the kubeconfig is: otherwise each change of it would replace all below.
+        assert provider.inputs["clusterIdentifier"] == names.cluster_name(cluster)
+        kinds = {r.type.rpartition(":")[2] for r in recorded.inside(cluster)}
+        assert kinds >= {"Namespace", "ResourceQuota", "LimitRange", "NetworkPolicy", "ServiceAccount", "Role"}
+        assert kinds >= {"RoleBinding", "Release", "PodMonitoring", "WorkflowTemplate"}
+        unknown = [r.name for r in recorded.inside(cluster) if UNKNOWN in json.dumps(r.inputs)]
+        assert unknown == [], "what goes into a cluster is readable in a preview"
+
+
+def test_a_kubeconfig_names_the_control_plane_and_no_ca() -> None:
+    config = json.loads(kubeconfig("mlops-eu", "gke-0123-456.europe-west1.gke.goog"))
+    assert config["clusters"][0]["cluster"] == {"server": "https://gke-0123-456.europe-west1.gke.goog"}
+    assert config["users"][0]["user"]["exec"]["command"] == "gke-gcloud-auth-plugin"
+    assert config["current-context"] == config["contexts"][0]["name"]
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_a_cluster_has_no_address_and_a_key_of_its_region(recorded: Recorded, cluster: str) -> None:
+    made = recorded.named(f"kubernetes-{cluster}-cluster")
+    assert made.protect
+    assert made.inputs["deletionProtection"]
+    assert made.inputs["privateClusterConfig"] == {"enablePrivateEndpoint": True, "enablePrivateNodes": True}
+    assert made.inputs["controlPlaneEndpointsConfig"]["ipEndpointsConfig"] == {"enabled": False}
+    region = recorded.settings.kubernetes.clusters[cluster].region  # pyright: ignore[reportOptionalMemberAccess]
+    assert f"foundation-keys-{region}-kubernetes" in recorded.before(made)
+    (agent,) = {name for name in recorded.before(made) if name == f"foundation-keys-{region}-kubernetes-agent"}
+    assert agent, "GKE may use the key before the cluster is made with it"
+    assert {"initialNodeCount", "nodeConfig", "nodePools"} <= set(made.ignore_changes)
+
+
+def test_nodes_are_n1_of_their_own_account_and_pools_keep_strangers_off(recorded: Recorded) -> None:
+    pools = recorded.preview.of_type("gcp:container/nodePool:NodePool")
+    assert {(pool.name.split("-")[1], pool.inputs["name"]) for pool in pools} >= {("eu", "h2o"), ("us", "batch")}
+    for pool in pools:
+        config, name = pool.inputs["nodeConfig"], pool.inputs["name"]
+        assert config["machineType"].startswith("n1-")
+        assert config["minCpuPlatform"]
+        assert config["serviceAccount"] == UNKNOWN, "an account that the program makes, not the project's default"
+        assert config["labels"] == {"hybrid-mlops/pool": name}
+        taints = [{"key": "hybrid-mlops/pool", "value": name, "effect": "NO_SCHEDULE"}]
+        assert config.get("taints", []) == ([] if name == "system" else taints)
+        assert (pool.inputs["autoscaling"]["totalMinNodeCount"] > 0) == (name == "system")
+    spot = {pool.name for pool in pools if pool.inputs["nodeConfig"].get("spot")}
+    assert spot == {"kubernetes-eu-pools-spark", "kubernetes-us-pools-batch"}
+    granted = [
+        r.inputs["role"]
+        for r in recorded.preview.resources
+        if r.name.startswith("kubernetes-eu-nodes-") and "role" in r.inputs
+    ]
+    assert set(granted) == {"roles/container.defaultNodeServiceAccount", "roles/artifactregistry.reader"}
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_everything_comes_after_what_it_needs(recorded: Recorded, cluster: str) -> None:
+    namespaces, accounts = f"kubernetes-{cluster}-namespaces", f"kubernetes-{cluster}-accounts"
+    operators = [f"kubernetes-{cluster}-operators-{name}" for name in ("spark-operator", "argo-workflows")]
+    for operator in operators:
+        before = recorded.before(recorded.named(operator))
+        assert before >= {f"{namespaces}-mlops", f"{namespaces}-spark-operator", f"{namespaces}-policy-operator"}
+        assert before >= {f"{namespaces}-quota", f"{accounts}-spark-binding", f"kubernetes-{cluster}-pools-system"}
+    template = recorded.named(f"templates-{cluster}-model-refit")
+    assert recorded.before(template) >= {
+        *operators,
+        *(f"{accounts}-{role}-binding" for role in access.NEEDS),
+        "kubernetes-access-registry-models-creator",
+        "kubernetes-access-spark-data-viewer",
+    }
+    # The pool of identities is made with the first cluster: a grant before it is refused.
+    assert f"kubernetes-{cluster}-cluster" in recorded.before(recorded.named("kubernetes-access-spark-data-viewer"))
+    left = [r.name for r in recorded.inside(cluster) if r.deleted_with is None and "templates" not in r.name]
+    assert left == [], "what is in a cluster goes with it, without a request to each"
+
+
+def test_workloads_touch_what_they_need_and_nobody_can_undo_a_stored_version(recorded: Recorded) -> None:
+    touched: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for grant in recorded.preview.of_type("gcp:storage/bucketIAMMember:BucketIAMMember"):
+        account = grant.inputs["member"].rpartition("/sa/")[2]
+        bucket = grant.inputs["bucket"].removeprefix("hybrid-mlops-dev-")
+        touched[account].add((bucket, grant.inputs["role"].removeprefix("roles/storage.")))
+        if bucket != "data":
+            below = {"artifacts": "runs", "models": "models/"}[bucket]
+            assert f'/objects/{below}")' in grant.inputs["condition"]["expression"], "no more than its part of a bucket"
+    artifacts = ("artifacts", "objectUser")
+    assert touched == {
+        "workflows": {artifacts},
+        "spark": {artifacts, ("data", "objectViewer")},
+        "trainer": {artifacts},
+        "registry": {artifacts, ("models", "objectViewer"), ("models", "objectCreator")},
+        "argo-server": {("artifacts", "objectViewer")},
+    }
+    rules: dict[str, list[Any]] = {
+        r.inputs["metadata"]["name"]: r.inputs["rules"] for r in recorded.inside("eu") if r.type.endswith(":Role")
+    }
+    reports = {name for name, own in rules.items() if any("workflowtaskresults" in r["resources"] for r in own)}
+    assert reports == {"workflows", "trainer", "registry"}, "Spark's pods are no steps of Argo"
+    submits = {name for name, own in rules.items() if any("sparkapplications" in r["resources"] for r in own)}
+    assert submits == {"workflows"}
+    verbs = {verb for own in rules.values() for rule in own for verb in rule["verbs"]}
+    assert "*" not in verbs
+    # The README says the same of the same roles.
+    readme = (ROOT / "jobs" / "model_refit" / "README.md").read_text()
+    assert all(f"| `{role}` |" in readme for role in access.NEEDS)
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_pods_go_to_the_pool_of_their_kind_where_the_cluster_has_one(recorded: Recorded, cluster: str) -> None:
+    template = recorded.named(f"templates-{cluster}-model-refit").inputs["spec"]["templates"]
+    placed = {one["name"]: (one.get("nodeSelector"), one.get("tolerations")) for one in template}
+    spark = next(one["resource"]["manifest"] for one in template if one["name"] == "transform")
+
+    def on(pool: str) -> Any:
+        taint = {"key": "hybrid-mlops/pool", "operator": "Equal", "value": pool, "effect": "NoSchedule"}
+        return {"hybrid-mlops/pool": pool}, [taint]
+
+    assert placed["store"] == on("workflows")
+    assert placed["train"] == (on("h2o") if cluster == "eu" else (None, None))
+    assert ("hybrid-mlops/pool: spark" in spark) == (cluster == "eu")
+
+
+def test_failed_runs_are_told_to_the_channels_of_the_stack(recorded: Recorded) -> None:
+    (told,) = recorded.preview.of_type("gcp:monitoring/notificationChannel:NotificationChannel")
+    assert told.inputs["labels"] == {"email_address": "platform@example.com"}
+    alerts = [r for r in recorded.preview.of_type("gcp:monitoring/alertPolicy:AlertPolicy") if "-us-" in r.name]
+    filters = [alert.inputs["conditions"][0]["conditionMatchedLog"]["filter"] for alert in alerts]
+    assert len(filters) == 2
+    for text in filters:
+        assert 'resource.labels.cluster_name="mlops-us"' in text
+        assert 'jsonPayload.involvedObject.namespace="mlops"' in text
+    assert '"WorkflowFailed" OR "WorkflowTimedOut"' in "".join(filters)
+    assert '"SparkApplicationFailed"' in "".join(filters)
+    assert all(told.urn in alert.dependencies for alert in alerts)
