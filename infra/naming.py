@@ -1,5 +1,7 @@
 """Names: how a folder of the project is called in the systems that the program registers it with. Pure functions."""
 
+from ipaddress import IPv4Network
+
 from infra.settings import Settings
 
 IMAGES, SIGNATURES, MAVEN = "images", "signatures", "maven"
@@ -81,3 +83,14 @@ def nomad_issuer(settings: Settings, region: str) -> str:
     """
     assert settings.gcp, "the settings were checked"  # noqa: S101
     return f"https://{region}.nomad.{settings.gcp.project}.internal"
+
+
+def nomad_balancer(settings: Settings, region: str) -> str:
+    """The address of the load balancer before a Nomad region's servers: known before it exists.
+
+    It is at the end of the subnet, where machines are not given theirs from; Google keeps the last two for itself.
+    """
+    assert settings.network, "the settings were checked"  # noqa: S101
+    where = settings.nomad.regions[region].region
+    beside = [name for name, other in settings.nomad.regions.items() if other.region == where]
+    return str(IPv4Network(settings.network.subnets[where].nodes)[-3 - beside.index(region)])

@@ -68,7 +68,7 @@ def agent(folder: Path, environment: Mapping[str, str]) -> Iterator[Api]:
     """Start a real one with the host volume `models`, in `folder`; tasks inherit nothing but `environment`."""
     volume = folder / "models"
     volume.mkdir(parents=True)
-    http, rpc, serf = _free_ports(3)
+    http, rpc, serf = free_ports(3)
     config = folder / "agent.json"
     config.write_text(
         json.dumps(
@@ -115,7 +115,8 @@ def _until_ready(api: Api, process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(f"the agent did not become ready:\n{log.read_text()[-2000:]}")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nothing listens on."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

@@ -1,0 +1,54 @@
+# shellcheck shell=bash
+# What the programs of a machine share: Google's APIs by the machine's own identity, secrets, the agent's certificates.
+# Neither a token nor a secret is ever an argument, which `ps` would show, or printed: they go through pipes.
+
+# What this machine is told: PROJECT, NOMAD_REGION and so on, by boot.py.
+# shellcheck source=machine.env
+source /usr/local/lib/mlops/machine.env
+
+METADATA=http://169.254.169.254/computeMetadata/v1
+TLS=/etc/nomad.d/tls
+
+fail() { # MESSAGE
+    echo "mlops: $1" >&2
+    exit 1
+}
+
+metadata() { # PATH
+    curl --fail --silent --show-error --retry 10 --retry-connrefused --header 'Metadata-Flavor: Google' "$METADATA/$1"
+}
+
+google() { # CURL_ARGUMENT...
+    local token
+    token=$(metadata instance/service-accounts/default/token | jq --raw-output .access_token)
+    curl --fail --silent --show-error --retry 10 --retry-connrefused --max-time 300 \
+        --header @<(printf 'Authorization: Bearer %s\n' "$token") "$@"
+}
+
+secret() { # NAME
+    google "https://secretmanager.googleapis.com/v1/projects/$PROJECT/secrets/$1/versions/latest:access" |
+        jq --raw-output .payload.data | base64 --decode
+}
+
+# Whether anything that the agent reads is another than before.
+export CHANGED=no
+
+# Takes the agent's certificates from Secret Manager.
+refresh_certificates() { # OWNER
+    local bundle part
+    bundle=$(secret "$CERTIFICATES_SECRET")
+    install --directory --owner="$1" --mode=0700 "$TLS"
+    for part in ca certificate key; do
+        (umask 077 && jq --exit-status --raw-output ".$part" <<<"$bundle" >"$TLS/$part.new")
+        install_config "$TLS/$part.new" "$TLS/$part.pem" "$1"
+        rm "$TLS/$part.new"
+    done
+}
+
+# Puts a file in its place, where it is another than the one there.
+install_config() { # SOURCE TARGET OWNER
+    if ! cmp --silent "$1" "$2"; then
+        install -D --owner="$3" --mode=0600 "$1" "$2"
+        CHANGED=yes
+    fi
+}

@@ -1,0 +1,25 @@
+#!/bin/bash
+# Installs the store program, `mlops-registry`, at the version of the checkout that this machine was provisioned from.
+set -euo pipefail
+# shellcheck source=lib.sh
+source /usr/local/lib/mlops/lib.sh
+
+home=/opt/mlops-registry
+list=/usr/local/lib/mlops/store-program.sha256
+cmp --silent "$list" "$home/store-program.sha256" && exit
+work=$(mktemp --directory)
+trap 'rm -rf "$work"' EXIT
+google --output "$work/program.zip" "https://storage.googleapis.com/storage/v1/b/$PROGRAM_BUCKET/o/$PROGRAM_OBJECT?alt=media"
+rm -rf "$home"
+install --directory "$home/src"
+unzip -q "$work/program.zip" -d "$home/src"
+# Every file is the one that the boot script names, whoever may write to the bucket.
+(cd "$home/src" && sha256sum --check --quiet --strict "$list") || fail "the store program is not the one of this platform's version"
+python3 -m venv "$home"
+"$home/bin/pip" install --quiet --no-cache-dir --disable-pip-version-check --require-hashes --requirement "$home/src/requirements/registry.txt"
+# Not built as a package, which would need a build backend: as in images/registry.
+echo "$home/src" >"$("$home/bin/python" -c 'import site; print(site.getsitepackages()[0])')/hybrid-mlops.pth"
+printf '#!%s/bin/python\nfrom mlops.registry.main import main\n\nmain()\n' "$home" >/usr/local/bin/mlops-registry
+chmod 0755 /usr/local/bin/mlops-registry
+"$home/bin/python" -m compileall -q "$home"
+cp "$list" "$home/store-program.sha256"
