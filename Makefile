@@ -38,7 +38,7 @@ check: setup ## Check style, types and syntax
 	.venv/bin/pyright
 	@git ls-files 'images/*.js' 'images/*.mjs' 'tests/*.mjs' | while read -r file; do node --check "$$file" || exit 1; done
 	sh -n tools/lock && bash -n .ci/run
-	@if command -v shellcheck >/dev/null; then shellcheck tools/lock .ci/run; fi
+	.venv/bin/shellcheck tools/lock .ci/run
 
 bench: setup ## Measure, in one run, what the platform costs
 	.venv/bin/python -m tests.bench
