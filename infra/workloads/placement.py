@@ -19,8 +19,8 @@ from infra.workloads.jobspec import Jobspec
 _SUBJECT_BYTES = 127
 # What Nomad gives a task that asks for nothing: MHz, and MB of memory.
 _DEFAULTS = {"cpu": 100, "memory": 300}
-# Pools that Nomad has by itself: a job in one of these goes to any client.
-_ANY_POOL = ("", "all", "default")
+# The pool of every client, whatever its own; and the one that a job is in which names none.
+_ANY_POOL, _DEFAULT_POOL = "all", "default"
 
 
 def check(spec: Jobspec, origin: str, settings: Settings) -> None:
@@ -41,11 +41,14 @@ def check(spec: Jobspec, origin: str, settings: Settings) -> None:
 
 
 def _unplaced(spec: Jobspec, name: str, region: NomadRegionSettings, settings: Settings) -> Iterator[str]:
-    wanted = str(_value(spec.body.get("node_pool", ""), spec, settings))
-    pools = {pool: of for pool, of in region.pools.items() if pool == wanted or (wanted in _ANY_POOL and not of.system)}
+    wanted = str(_value(spec.body.get("node_pool", ""), spec, settings)) or _DEFAULT_POOL
+    pools = {pool: of for pool, of in region.pools.items() if wanted in (pool, _ANY_POOL)}
     path = f"{PROJECT}:nomad.regions.{name}.pools"
     if not pools:
-        yield f"goes to the node pool {wanted}, which {path} has not, so it would never start; add that pool"
+        yield (
+            f"goes to the node pool {wanted}, which {path} has not, so it would never start; add that pool, or "
+            f"set node_pool in {PROJECT}:jobs.{spec.id}.variables to one of: {', '.join(region.pools)}"
+        )
     for group, body in _named(spec.body, "group"):
         cpu, memory = _asked(body, spec, settings)
         if pools and not any(_fits(cpu, memory, pool) for pool in pools.values()):

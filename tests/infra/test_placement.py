@@ -41,7 +41,7 @@ job "{job}" {{
 """
 
 
-def check(*, job: str = "hello", pool: str = "", main: int = 2000, memory: int = 2000, **changes: object) -> None:
+def check(*, job: str = "hello", pool: str = "all", main: int = 2000, memory: int = 2000, **changes: object) -> None:
     spec = jobspec.parse(JOB.format(job=job, pool=pool, main=main, memory=memory), "jobs/hello/job.nomad.hcl")
     given = {key.replace("__", "."): value for key, value in changes.items()}
     placement.check(spec, "jobs/hello/job.nomad.hcl", settings.parse(changed(given), "stack.yaml"))
@@ -57,12 +57,13 @@ def test_tasks_that_run_one_after_the_other_share_a_machine() -> None:
     [
         ({"main": 4001}, "group training asks for 4001 MHz and 2000 MB, so it would wait for ever: no machine of "),
         ({"memory": 13313}, "asks for 2000 MHz and 13313 MB"),
+        ({"pool": ""}, "goes to the node pool default, which hybrid-mlops:nomad.regions.eu.pools has not"),
         ({"pool": "gpu"}, "goes to the node pool gpu, which hybrid-mlops:nomad.regions.eu.pools has not"),
         ({"pool": "system", "main": 4001}, "no machine of hybrid-mlops:nomad.regions.eu.pools (system)"),
         ({"jobs": {"hello": {"variables": {"cpu": 9000}}}}, "asks for 9000 MHz"),
         ({"job": "h" * 103}, "bytes, so it would be refused there: 127 are allowed; shorten a name"),
     ],
-    ids=["cpu", "memory", "pool", "pool of the system", "the stack's variable", "subject"],
+    ids=["cpu", "memory", "no pool", "pool", "pool of the system", "the stack's variable", "subject"],
 )
 def test_a_job_without_a_place_is_told_in_one_line(job: dict, says: str) -> None:
     with pytest.raises(SettingsError) as raised:
@@ -88,4 +89,9 @@ def test_machines_of_a_nomad_that_exists_are_its_owners() -> None:
 
 def test_a_smaller_pool_is_told_for_the_job_that_needs_more() -> None:
     with pytest.raises(SettingsError, match=r"no machine of hybrid-mlops:nomad\.regions\.eu\.pools "):
-        check(**{f"{EU}.pools.training.machine_type".replace(".", "__"): "n1-standard-1"}, main=4000, memory=4000)
+        check(
+            **{f"{EU}.pools.training.machine_type".replace(".", "__"): "n1-standard-1"},
+            pool="training",
+            main=4000,
+            memory=4000,
+        )
