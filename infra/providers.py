@@ -12,6 +12,8 @@ from infra.settings import PROJECT, Settings, SettingsError
 if TYPE_CHECKING:
     import pulumi_kubernetes
 
+    from infra.nomad.api import Later
+
 
 def provisioning(settings: Settings) -> Mapping[str, pulumi.ProviderResource]:
     """The providers of all that a stack provisions: Google Cloud, and what makes its names, keys and certificates.
@@ -48,7 +50,21 @@ def nomad(settings: Settings) -> pulumi_nomad.Provider:
             f"{PROJECT}:nomad.address: this stack names no Nomad and NOMAD_ADDR is not set, so there is nothing to "
             "register jobs with; set either, or run `mlops up` for the embedded engine"
         )
-    return pulumi_nomad.Provider("nomad", address=address)
+    return pulumi_nomad.Provider("nomad", address=address, ca_pem=settings.nomad.ca_pem)
+
+
+def nomad_region(name: str, later: "Later", opts: pulumi.ResourceOptions) -> pulumi_nomad.Provider:
+    """The provider of a Nomad region that the stack provisions."""
+    return pulumi_nomad.Provider(
+        name,
+        address=later.address,
+        region=later.region,
+        ca_pem=later.ca_pem,
+        secret_id=later.token,
+        # Whatever a person's shell is pointed at, jobs go here.
+        ignore_env_vars={"NOMAD_NAMESPACE": True, "NOMAD_REGION": True},
+        opts=opts,
+    )
 
 
 def kubernetes(settings: Settings) -> "pulumi_kubernetes.Provider | None":

@@ -1,8 +1,9 @@
 """The Nomad jobs: every `jobs/*/job.nomad.hcl`, registered as it is written.
 
-Owns which jobs there are and the values of their HCL variables. It deliberately renders nothing: jobspec and variables
-go to Nomad as known text, so that a preview shows them, Nomad keeps the source, and the embedded engine runs the same.
-Runs are dispatched by people and never managed here; no credential is in a jobspec.
+Owns which jobs there are, the values of their HCL variables, and what stands beside a job: Salesforce's credentials,
+and in a Nomad that the stack provisions what its tasks may do in Google Cloud. It deliberately renders nothing: jobspec
+and variables go to Nomad as known text, so that a preview shows them, Nomad keeps the source, and the embedded engine
+runs the same. Runs are dispatched by people and never managed here; no credential is in a jobspec.
 """
 
 import difflib
@@ -13,8 +14,9 @@ import pulumi
 import pulumi_nomad
 
 from infra import images, naming
+from infra.nomad.place import Place
 from infra.settings import PROJECT, JobSettings, Settings, SettingsError
-from infra.workloads import jobspec, pipelines, placement
+from infra.workloads import identities, jobspec, pipelines, placement
 
 
 class NomadJobs(pulumi.ComponentResource):
@@ -27,7 +29,13 @@ class NomadJobs(pulumi.ComponentResource):
     ids: list[str]
 
     def __init__(
-        self, name: str, *, root: Path, settings: Settings, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        *,
+        root: Path,
+        settings: Settings,
+        place: Place | None = None,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Register the jobs.
 
@@ -35,6 +43,7 @@ class NomadJobs(pulumi.ComponentResource):
             name: The component's name.
             root: The checkout, with its `jobs/` and `images/`.
             settings: The stack's settings.
+            place: Where, in a Nomad that the stack provisions; its `options()` are then `opts`.
             opts: Its options; the provider of Nomad is among them.
 
         Raises:
@@ -42,24 +51,52 @@ class NomadJobs(pulumi.ComponentResource):
         """
         files = pipelines.files(root, pipelines.NOMAD)
         jobs = [_job(file, root, settings) for file in files]
+        tasks = {spec.id: identities.tasks(spec, settings) for spec, _, _ in jobs} if place else {}
 
         super().__init__(f"{PROJECT}:workloads:NomadJobs", name, None, opts)
-        self.ids = [job_id for job_id, _, _ in jobs]
-        for job_id, text, values in jobs:
+        self.ids = [spec.id for spec, _, _ in jobs]
+        for spec, text, values in jobs:
+            # In one region a job has its own name, and in several they must differ.
+            own = f"{place.region}-{spec.id}" if place else spec.id
+            engine = place.engine if place else None
+            below = pulumi.ResourceOptions(parent=self, deleted_with=engine)
+            first: list[pulumi.Resource] = []
+            if settings.salesforce and _SALESFORCE in text:
+                given = settings.salesforce.model_dump()
+                credentials = {f"salesforce_{key}": value.get_secret_value() for key, value in given.items()}
+                first.append(
+                    pulumi_nomad.Variable(
+                        f"{own}-salesforce",
+                        path=f"nomad/jobs/{spec.id}",
+                        items=pulumi.Output.secret(credentials),
+                        opts=below,
+                    )
+                )
+            if place:
+                first += identities.make(own, tasks[spec.id], place, below)
             pulumi_nomad.Job(
-                job_id,
+                own,
                 jobspec=text,
                 hcl2={"vars": values},
                 # Nomad never collects a stopped parameterized job (hashicorp/nomad#2247): unpurged it would stay.
                 purge_on_destroy=True,
                 # A parameterized job places nothing by itself, so there is nothing that Nomad could be waited for.
                 detach=True,
-                opts=pulumi.ResourceOptions(parent=self),
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    depends_on=first,
+                    deleted_with=engine,
+                    hooks=pulumi.ResourceHookBinding(before_delete=[place.drain]) if place else None,
+                ),
             )
         self.register_outputs({"ids": self.ids})
 
 
-def _job(file: Path, root: Path, settings: Settings) -> tuple[str, str, dict[str, str]]:
+_SALESFORCE = "salesforce_client_id"
+"""The key of a Nomad Variable by which a job says that it reads Salesforce."""
+
+
+def _job(file: Path, root: Path, settings: Settings) -> tuple[jobspec.Jobspec, str, dict[str, str]]:
     origin = str(file.relative_to(root))
     text = file.read_text(encoding="utf-8")
     try:
@@ -74,7 +111,7 @@ def _job(file: Path, root: Path, settings: Settings) -> tuple[str, str, dict[str
     except (jobspec.JobspecError, images.ImageError) as error:
         raise SettingsError(str(error)) from None
     placement.check(spec, origin, settings)
-    return spec.id, text, values
+    return spec, text, values
 
 
 def _values(spec: jobspec.Jobspec, settings: Settings, origin: str, root: Path) -> dict[str, str]:

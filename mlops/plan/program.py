@@ -37,6 +37,22 @@ _SECRET_OUTPUTS = {
 # Calls that the program makes after what they ask about is there, and what they are answered. In a preview of a stack
 # that is not there yet Pulumi itself leaves them unanswered.
 _ANSWERS = {
+    "nomad:index/getJwks:getJwks": {
+        "id": "jwks",
+        "keys": [
+            {
+                "keyType": "RSA",
+                "algorithm": "RS256",
+                "keyUse": "sig",
+                "keyId": "example",
+                "exponent": "AQAB",
+                "modulus": "AQAB",
+                "curve": "",
+                "x": "",
+            }
+        ],
+        "pemKeys": [],
+    },
     "gcp:storage/getProjectServiceAccount:getProjectServiceAccount": {
         "emailAddress": "cloud-storage@example.invalid",
         "member": "serviceAccount:cloud-storage@example.invalid",
