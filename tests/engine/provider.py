@@ -186,11 +186,14 @@ def properties(token: str) -> Properties:
         raise ValueError(f"the installed SDK of {package} has no resource {token}")
     resource = getattr(importlib.import_module(info["fqn"]), info["classes"][token])
     types = _types.resource_types(resource)
+    if token == "kubernetes:helm.sh/v3:Release":  # noqa: S105 - a type
+        # Sent by the SDK itself, and declared nowhere.
+        types["compat"] = str
     names = _types.resource_pulumi_to_py_names(resource)
     accepted = inspect.signature(resource._internal_init).parameters
     return Properties(
-        inputs={key: typ for key, typ in types.items() if names.get(key, key) in accepted},
-        outputs={key: typ for key, typ in types.items() if names.get(key, key) not in accepted},
+        inputs={key: typ for key, typ in types.items() if names.get(key, key) in {*accepted, "compat"}},
+        outputs={key: typ for key, typ in types.items() if names.get(key, key) not in {*accepted, "compat"}},
     )
 
 
