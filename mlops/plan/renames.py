@@ -5,6 +5,7 @@ would keep it.
 """
 
 import json
+import re
 from collections.abc import Hashable, Iterator, Sequence
 
 from mlops.plan.inventory import Resource
@@ -72,7 +73,8 @@ def hints(removed: list[Resource], added: list[Resource]) -> dict[str, str]:
     found = {}
     for resource in added:
         if earlier := moved.get((resource.type, resource.name)):
-            alias = f"pulumi.Alias(parent={earlier.parent!r})" if earlier.parent else "pulumi.Alias(parent=pulumi.ROOT_STACK_RESOURCE)"
+            parent = repr(earlier.parent) if earlier.parent else "pulumi.ROOT_STACK_RESOURCE"
+            alias = f"pulumi.Alias(parent={parent})"
         elif earlier := next(filter(None, map(alike.get, _likenesses(resource))), None):
             alias = f"pulumi.Alias(name={earlier.name!r})" if earlier.parent == resource.parent else repr(earlier.urn)
         else:
@@ -86,4 +88,5 @@ def _likenesses(resource: Resource) -> Iterator[Hashable]:
     if resource.inputs:
         text = json.dumps(resource.inputs, sort_keys=True)
         yield resource.type, text
-        yield resource.type, text.replace(resource.name, "\0")
+        # As a word: a short name is in many others.
+        yield resource.type, re.sub(rf"(?<![A-Za-z0-9]){re.escape(resource.name)}(?![A-Za-z0-9])", "\0", text)

@@ -22,8 +22,8 @@ class Part(pulumi.ComponentResource):
             pulumi_nomad.Namespace(child, name='example', opts=options)
 
 
-def alone(name, aliases=None):
-    pulumi_nomad.Namespace(name, name='example', opts=pulumi.ResourceOptions(provider=provider, aliases=aliases))
+def alone(name, named='example', aliases=None):
+    pulumi_nomad.Namespace(name, name=named, opts=pulumi.ResourceOptions(provider=provider, aliases=aliases))
 
 
 """
@@ -38,8 +38,8 @@ def compared(folder: Path, before: str, after: str) -> list[Change]:
 @pytest.mark.parametrize(
     ("before", "after", "old", "new"),
     [
-        ("alone('a')", "alone('b', [pulumi.Alias(name='a')])", f"{NAMESPACE}::a", f"{NAMESPACE}::b"),
-        ("alone('a')", f"alone('b', ['{URN}{NAMESPACE}::a'])", f"{NAMESPACE}::a", f"{NAMESPACE}::b"),
+        ("alone('a')", "alone('b', aliases=[pulumi.Alias(name='a')])", f"{NAMESPACE}::a", f"{NAMESPACE}::b"),
+        ("alone('a')", f"alone('b', aliases=['{URN}{NAMESPACE}::a'])", f"{NAMESPACE}::a", f"{NAMESPACE}::b"),
         # Moved into a component.
         (
             "alone('a')",
@@ -66,6 +66,7 @@ def test_an_alias_makes_a_rename(tmp_path: Path, before: str, after: str, old: s
     ("before", "after", "alias"),
     [
         ("alone('a')", "alone('b')", "pulumi.Alias(name='a')"),
+        ("alone('a', 'named-a')", "alone('b', 'named-b')", "pulumi.Alias(name='a')"),
         ("alone('a')", "Part('x:y:Z', 'part', ['a'])", "pulumi.Alias(parent=pulumi.ROOT_STACK_RESOURCE)"),
         ("Part('x:y:Z', 'part', ['a'])", "alone('a')", f"pulumi.Alias(parent='{URN}x:y:Z::part')"),
         # Another place and another name: only the URN says both.
