@@ -11,10 +11,12 @@ import pytest
 
 from infra import images, settings
 from infra.settings import ROOT
+from mlops import parameters
 from mlops.plan import record
 from tests.argo import checks
 
 KINDS = "kubernetes:argoproj.io/v1alpha1:"
+PIPELINES = sorted(ROOT.glob("jobs/*/templates.py"))
 
 
 def _known() -> checks.Known:
@@ -37,6 +39,21 @@ def objects() -> list[dict[str, Any]]:
 
 def test_what_is_registered_holds(objects: list[dict[str, Any]]) -> None:
     assert [f"{name}: {one}" for name, check in checks.every(_known()).items() for one in check(objects)] == []
+
+
+@pytest.mark.parametrize("file", PIPELINES, ids=[file.parent.name for file in PIPELINES])
+def test_a_pipelines_parameters_are_its_templates_arguments_and_stand_in_its_readme(
+    file: Path, objects: list[dict[str, Any]]
+) -> None:
+    name = file.parent.name.replace("_", "-")
+    declared = parameters.load(file.with_name("parameters.yaml")).parameters
+    (template,) = [one for one in objects if (one["kind"], one["metadata"]["name"]) == ("WorkflowTemplate", name)]
+    stack = settings.load("local").jobs.get(name)
+    defaults = {key: None if one.required else one.default_text for key, one in declared.items()}
+    arguments = template["spec"]["arguments"]["parameters"]
+    assert {one["name"]: one.get("value") for one in arguments} == defaults | dict(stack.parameters if stack else {})
+    table = file.with_name("README.md").read_text()
+    assert [name for name in declared if f"| `{name}` |" not in table] == []
 
 
 @pytest.mark.engine
