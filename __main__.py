@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pulumi
 
-from infra import engines, providers, settings
+from infra import engines, next_steps, providers, settings
 from infra.workloads import pipelines
 from infra.workloads.nomad_jobs import NomadJobs
 from infra.workloads.workflow_templates import WorkflowTemplates
@@ -17,22 +17,23 @@ with settings.mistakes_told_plainly():
     regions = clusters = None
     if stack.gcp:
         from infra.foundation.foundation import Foundation
+        from infra.kubernetes.platform import KubernetesPlatform
+        from infra.nomad.platform import NomadPlatform
 
         made_by = providers.provisioning(stack)
         foundation = Foundation("foundation", settings=stack, opts=pulumi.ResourceOptions(providers=made_by))
         below = pulumi.ResourceOptions(providers=made_by, depends_on=[foundation])
+        if stack.nomad.regions:
+            regions = NomadPlatform("nomad", settings=stack, foundation=foundation, opts=below)
         if stack.kubernetes and stack.kubernetes.clusters:
-            from infra.kubernetes.platform import KubernetesPlatform
-
             clusters = KubernetesPlatform("kubernetes", settings=stack, foundation=foundation, opts=below)
+        pulumi.export("next_steps", next_steps.next_steps(pulumi.get_stack(), stack, root))
     for region in engines.nomads(stack, regions):
         nomad = region.provider
-        after = pulumi.ResourceOptions(provider=nomad, depends_on=region.ready)
-        jobs = NomadJobs(region.component("nomad-jobs"), root=root, settings=stack, opts=after)
+        jobs = NomadJobs(region.name, root=root, settings=stack, place=region.place, opts=region.options)
         pulumi.export("nomad_jobs", jobs.ids)
     for cluster in engines.clusters(stack, clusters):
-        after = pulumi.ResourceOptions(provider=cluster.provider, depends_on=cluster.ready)
         templates = WorkflowTemplates(
-            cluster.component("workflow-templates"), root=root, settings=stack, cluster=cluster.name, opts=after
+            cluster.name, root=root, settings=stack, cluster=cluster.cluster, opts=cluster.options
         )
         pulumi.export("workflow_templates", templates.names)
