@@ -10,7 +10,9 @@ import pulumi_nomad
 from infra import providers
 from infra.foundation.foundation import Foundation
 from infra.nomad.access import Access
+from infra.nomad.administrators import Administrators
 from infra.nomad.api import Later
+from infra.nomad.autoscaling import Autoscaling, scaled
 from infra.nomad.certificates import NomadSecrets
 from infra.nomad.drain import drain
 from infra.nomad.gate import gate
@@ -102,9 +104,24 @@ class NomadPlatform(pulumi.ComponentResource):
             identity.trust(region, provider, [first])
             self.providers[region], self.engines[region] = provider, engine
             self.ready[region] = [first, *access]
+        Administrators(
+            f"{name}-administrators",
+            settings=settings,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[secrets, *self.engines.values()]),
+        )
         hook = drain(later.values())
         self.places = [
             Place(region, self.providers[region], self.ready[region], self.engines[region], hook, identity, foundation)
             for region in regions
         ]
+        for place in self.places:
+            if scaled(settings.nomad.regions[place.region]):
+                Autoscaling(
+                    f"{name}-{place.region}-autoscaling",
+                    settings=settings,
+                    place=place,
+                    accounts=secrets.accounts,
+                    ca_pem=secrets.ca_pem,
+                    opts=pulumi.ResourceOptions.merge(place.options(), pulumi.ResourceOptions(parent=self)),
+                )
         self.register_outputs({})

@@ -9,6 +9,7 @@ from infra import naming, settings
 from infra.foundation import apis, buckets, keys, quota
 from infra.foundation.quota import Demand
 from mlops.plan import record
+from mlops.plan.permissions import permissions
 
 DEV = settings.load("dev")
 
@@ -98,8 +99,8 @@ def test_keys_and_apis_are_those_of_the_engines_that_a_stack_has() -> None:
     assert keys.uses(federated)["us-central1"] == ("disks", "nomad", "secrets")
 
 
-def test_a_bucket_is_added_and_kept_by_settings_alone(tree: Path) -> None:
-    path = tree / "stacks" / "Pulumi.dev.yaml"
+def test_a_bucket_is_added_and_kept_by_settings_alone(scratch_checkout: Path) -> None:
+    path = scratch_checkout / "stacks" / "Pulumi.dev.yaml"
     stack = yaml.safe_load(path.read_text())
     stack["config"]["hybrid-mlops:buckets"]["more"] = {"exports": "example-exports"}
     storage = stack["config"]["hybrid-mlops:storage"]
@@ -108,7 +109,10 @@ def test_a_bucket_is_added_and_kept_by_settings_alone(tree: Path) -> None:
     stack["config"]["hybrid-mlops:gcp"]["protect"] = True
     path.write_text(yaml.safe_dump(stack))
 
-    made = {bucket.inputs["name"]: bucket for bucket in record("dev", root=tree).of_type("gcp:storage/bucket:Bucket")}
+    made = {
+        bucket.inputs["name"]: bucket
+        for bucket in record("dev", root=scratch_checkout).of_type("gcp:storage/bucket:Bucket")
+    }
     exports, models = made["example-exports"], made["hybrid-mlops-dev-models"]
     # Whatever every other bucket has, it has: how it is reached, encrypted, restored, protected.
     differing = {name for name in exports.inputs if exports.inputs[name] != models.inputs.get(name)}
@@ -122,3 +126,24 @@ def test_a_bucket_is_added_and_kept_by_settings_alone(tree: Path) -> None:
     assert {"action": {"type": "Delete"}, "condition": {"age": 20, "withState": "LIVE"}} in (
         exports.inputs["lifecycleRules"]
     )
+
+
+def test_administrators_reach_machines_by_ssh_and_nomad_alone(scratch_checkout: Path) -> None:
+    who = "group:platform@example.com"
+    path = scratch_checkout / "stacks" / "Pulumi.dev.yaml"
+    stack = yaml.safe_load(path.read_text())
+    stack["config"]["hybrid-mlops:gcp"]["administrators"] = [who]
+    path.write_text(yaml.safe_dump(stack))
+
+    granted = [grant for grant in permissions(record("dev", root=scratch_checkout)) if grant.principal == who]
+    account = "service account projects/stand-in-project/serviceAccounts/mlops-nomad-eu-{}@stand-in-project.iam"
+    assert {(grant.role, grant.resource.partition(".gserviceaccount")[0]) for grant in granted} == {
+        ("roles/compute.viewer", "project stand-in-project"),
+        ("roles/compute.osAdminLogin", "project stand-in-project"),
+        ("roles/iap.tunnelResourceAccessor", "project stand-in-project"),
+        ("roles/secretmanager.secretAccessor", "secret mlops-nomad-ca"),
+        ("roles/iam.serviceAccountUser", account.format("server")),
+        ("roles/iam.serviceAccountUser", account.format("client")),
+    }
+    tunnel = next(grant for grant in granted if grant.role == "roles/iap.tunnelResourceAccessor")
+    assert tunnel.condition == "destination.port == 22 || destination.port == 4646"
