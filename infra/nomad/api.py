@@ -1,6 +1,6 @@
 """Asking a Nomad that the stack provisions, from hooks that run in the middle of an update.
 
-Owns one request, and the variable by which hooks are told to ask nothing. It deliberately goes through no proxy: the
+Owns one request, and the variable that says whether there is a Nomad to be asked. It deliberately goes through no proxy: the
 address is this machine's, or one in the VPC.
 """
 
@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import pulumi
 
-SKIP = "MLOPS_NOMAD_HOOKS"
-"""With the value `skip`, hooks ask Nomad nothing: for a Nomad that is gone for good, and where a stand-in takes the
-place of the provider."""
+VARIABLE = "MLOPS_NOMAD"
+"""The variable by which `pulumi` is told of a Nomad that does not answer: `gone` for one that never will again, so that
+what is left of it can be destroyed; `stand-in` where another program takes the place of Pulumi's provider."""
 _SECONDS = 15
 
 
@@ -27,6 +27,11 @@ class NotFound(Exception):  # noqa: N818  it is an answer
 
 class RefusedError(Exception):
     """Nomad refuses to answer; the message says why."""
+
+
+def gone() -> bool:
+    """Whether Nomad will not answer again."""
+    return os.environ.get(VARIABLE) == "gone"
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Api:
         Raises:
             OSError: It does not answer.
             NotFound: It answers 404.
-            RefusedError: It answers anything else than success.
+            RefusedError: It answers with another status.
         """
         url = urlsplit(self.address)
         context = ssl.create_default_context(cadata=self.ca_pem)
@@ -82,8 +87,8 @@ class Later:
     token: pulumi.Output[str]
 
     async def api(self) -> Api | None:
-        """The API; None if nothing is to be asked, or while the region is not yet made."""
+        """The API; None if there is none to be asked, or not yet."""
         ca_pem, token = await self.ca_pem.future(), await self.token.future()
-        if os.environ.get(SKIP) == "skip" or not ca_pem or not token:
+        if os.environ.get(VARIABLE) in ("gone", "stand-in") or not ca_pem or not token:
             return None
         return Api(self.region, self.address, ca_pem, token)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pulumi
 
-from infra.nomad.api import SKIP, Api, Later, NotFound, RefusedError
+from infra.nomad.api import VARIABLE, Api, Later, NotFound, RefusedError
 
 PATIENCE = 300
 """Seconds that runs have to end: a task's `kill_timeout` is seconds, what a verification does after it is minutes."""
@@ -58,7 +58,7 @@ def stop(api: Api, job: str, namespace: str, patience: float = PATIENCE) -> None
     except (OSError, RefusedError) as error:
         raise RuntimeError(
             f"Nomad region {api.region} does not tell of the runs of {job} at {api.address} ({error}), so none was "
-            f"stopped and nothing taken away; reach it by `mlops tunnel`, or set {SKIP}=skip if it is gone for good"
+            f"stopped and nothing taken away; reach it by `mlops tunnel`, or set {VARIABLE}=gone if it will not answer again"
         ) from None
 
 

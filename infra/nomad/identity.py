@@ -7,7 +7,6 @@ update. What a task may do stands beside its job.
 """
 
 import json
-import os
 from typing import Any
 
 import pulumi
@@ -16,7 +15,7 @@ import pulumi_random
 from pulumi_gcp import iam
 
 from infra import naming
-from infra.nomad.api import SKIP
+from infra.nomad.api import gone
 from infra.nomad.place import AUDIENCE
 from infra.settings import PROJECT, Settings
 
@@ -82,7 +81,6 @@ class WorkloadIdentity(pulumi.ComponentResource):
             provider: Its provider.
             after: What must exist before Nomad can be asked for its keys.
         """
-        skipped = os.environ.get(SKIP) == "skip"
         self._trusted[region] = iam.WorkloadIdentityPoolProvider(
             f"{self._name}-{region}",
             workload_identity_pool_id=self.pool.workload_identity_pool_id,
@@ -96,10 +94,10 @@ class WorkloadIdentity(pulumi.ComponentResource):
             oidc=iam.WorkloadIdentityPoolProviderOidcArgs(
                 issuer_uri=naming.nomad_issuer(self._settings, region),
                 allowed_audiences=[AUDIENCE],
-                jwks_json=jwks_json([_NO_KEY]) if skipped else _keys(provider, after),
+                jwks_json=jwks_json([_NO_KEY]) if gone() else _keys(provider, after),
             ),
-            # Nomad was not asked, so nothing is known of its keys.
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["oidc.jwksJson"] if skipped else None),
+            # A Nomad that is gone cannot be asked, so what Google has of its keys stays.
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["oidc.jwksJson"] if gone() else None),
         )
 
     def member(self, region: str, namespace: str, job: str, group: str, task: str) -> pulumi.Output[str]:

@@ -316,7 +316,7 @@ def test_a_job_is_drained_of_its_runs_alone(nomad: Agent) -> None:
     with pytest.raises(RuntimeError, match=r"did not end within 0 s: drained-not/dispatch-"):
         drain.stop(nomad.api, "drained-not", "default", 0)
     (nobody,) = free_ports(1)
-    with pytest.raises(RuntimeError, match=r"does not tell of the runs of drained .* set MLOPS_NOMAD_HOOKS=skip"):
+    with pytest.raises(RuntimeError, match=r"does not tell of the runs of drained .* set MLOPS_NOMAD=gone"):
         drain.stop(replace(nomad.api, address=f"https://127.0.0.1:{nobody}"), "drained", "default")
 
 
