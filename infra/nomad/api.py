@@ -1,7 +1,7 @@
 """Asking a Nomad that the stack provisions, from hooks that run in the middle of an update.
 
-Owns one request, and the variable that says whether there is a Nomad to be asked. It deliberately goes through no proxy: the
-address is this machine's, or one in the VPC.
+Owns one request, and the variable that says whether there is a Nomad to be asked. It deliberately goes through no
+proxy: the address is this machine's, or one in the VPC.
 """
 
 import http.client
