@@ -4,6 +4,8 @@ Owns the repositories and how pulling is granted; who may push stands beside who
 images through a remote repository: what once ran is still there when the public one is gone or limits its rate.
 """
 
+from collections.abc import Collection
+
 import pulumi
 from pulumi_gcp import artifactregistry
 
@@ -81,14 +83,20 @@ class Registry(pulumi.ComponentResource):
         self.register_outputs({})
 
     def grant_pull(
-        self, name: str, member: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        member: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        public: Collection[str] = (),
     ) -> list[artifactregistry.RepositoryIamMember]:
-        """Let someone pull the stack's images and public ones.
+        """Let someone pull the stack's images, and public ones.
 
         Args:
             name: What the grants' logical names begin with.
             member: Who may pull.
             opts: The grants' options; their parent is the workload that needs them.
+            public: The public registries, by host, whose images may be pulled too.
         """
         return [
             artifactregistry.RepositoryIamMember(
@@ -100,7 +108,7 @@ class Registry(pulumi.ComponentResource):
                 member=member,
                 opts=opts,
             )
-            for of, repository in {naming.IMAGES: self.images, **self.remotes}.items()
+            for of, repository in {naming.IMAGES: self.images, **{host: self.remotes[host] for host in public}}.items()
         ]
 
     def _repository(self, repository_id: str, description: str, **arguments: object) -> artifactregistry.Repository:

@@ -74,7 +74,9 @@ class Cluster(pulumi.ComponentResource):
                 member=self.node_account.member,
                 opts=below,
             ),
-            *foundation.registry.grant_pull(f"{name}-nodes-pull", self.node_account.member, below),
+            *foundation.registry.grant_pull(
+                f"{name}-nodes-pull", self.node_account.member, below, public=["ghcr.io", "quay.io"]
+            ),
         ]
         self.cluster = container.Cluster(
             f"{name}-cluster",

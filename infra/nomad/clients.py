@@ -78,7 +78,7 @@ class Clients(pulumi.ComponentResource):
                 prefix=boot.PROGRAM_PREFIX,
                 opts=below,
             ),
-            *foundation.registry.grant_pull(f"{name}-pull", account.member, opts=below),
+            *foundation.registry.grant_pull(f"{name}-pull", account.member, below, public=["docker.io"]),
         ]
         self.groups = {}
         for pool, client in of.pools.items():
