@@ -58,7 +58,7 @@ def stop(api: Api, job: str, namespace: str, patience: float = PATIENCE) -> None
     except (OSError, RefusedError) as error:
         raise RuntimeError(
             f"Nomad region {api.region} does not tell of the runs of {job} at {api.address} ({error}), so none was "
-            f"stopped and nothing taken away; reach it by `mlops tunnel`, or set {VARIABLE}=gone if it never will answer"
+            f"stopped and nothing taken away; reach it by `mlops tunnel`, or set {VARIABLE}=gone if it never will"
         ) from None
 
 
