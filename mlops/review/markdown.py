@@ -27,6 +27,7 @@ _PROPERTIES = 20
 _DIFF = 60
 _COMPARED = 400
 _LAYERS = 60
+_OPERATIONS = 12
 _STEP = 400
 _OPEN = 20
 _WORDS = {
@@ -64,7 +65,7 @@ def render(review: Review, limit: int = LIMIT) -> str:
         if len(each) > _OPEN:
             left = room - sum(len(item.encode()) + 1 for item in each[:_OPEN])
             page.fold(f"{len(each) - _OPEN:,} more", each[_OPEN:], "finding", between="\n", size=left + 200)
-    page.add(_layers(review.previews), share=0.3)
+    page.add(_layers(review.previews, page.room // 3))
     for place, preview in enumerate(review.previews):
         # Each of the stacks that are left gets the same of the room that is left.
         _fold(page, preview, several, share=0.95 / (len(review.previews) - place))
@@ -112,17 +113,18 @@ class _Page:
 
     def __init__(self, limit: int) -> None:
         self._blocks: list[str] = []
+        self._dropped = 0
         # The last line, which says that something is missing, always fits.
         self.room = limit - 300
 
-    def add(self, text: str, share: float = 1.0) -> bool:
+    def add(self, text: str) -> None:
         """Add a block whole, or not at all."""
         size = len(text.encode()) + 2
-        if not text or size > self.room * share:
-            return not text
-        self._blocks.append(text)
-        self.room -= size
-        return True
+        if size > self.room:
+            self._dropped += 1
+        elif text:
+            self._blocks.append(text)
+            self.room -= size
 
     def section(
         self, title: str, items: Sequence[str], between: str = "\n\n", share: float = 1.0, size: int | None = None
@@ -149,7 +151,8 @@ class _Page:
 
     def text(self) -> str:
         """The whole."""
-        return "\n\n".join(self._blocks) + "\n"
+        missing = [_left_out(self._dropped, "section")] if self._dropped else []
+        return "\n\n".join([*self._blocks, *missing]) + "\n"
 
 
 def _fitting(items: Iterable[str], number: int, noun: str, between: str, room: int) -> str:
@@ -206,27 +209,34 @@ def _finding(finding: Finding, several: bool) -> str:
     return f"- {op}{what}{': ' if text else ''}{text}{stacks}"
 
 
-def _layers(previews: Sequence[Preview]) -> str:
-    """Counts by layer, the most changed first where there are too many to show."""
+def _layers(previews: Sequence[Preview], room: int) -> str:
+    """Counts by layer, the most changed ones where there are too many to show."""
     rows = Counter((preview.stack, step.layer) for preview in previews for step in preview.steps)
     if not rows:
         return ""
     counts = Counter((preview.stack, step.layer, step.op) for preview in previews for step in preview.steps)
-    ops = [op for op, _ in _ordered(Counter(op for _, _, op in counts))]
+    ops = [op for op, _ in _ordered(Counter(op for _, _, op in counts))][:_OPERATIONS]
     several = len(previews) > 1
-    lines = [
-        [*(["Stack"] if several else []), "Layer", *(_WORDS[op][0] if op in _WORDS else _cell(op) for op in ops)],
-        ["---"] * (several + 1) + ["---:"] * len(ops),
-    ]
-    # In the order of the stacks given, then by name.
-    stacks = {preview.stack: number for number, preview in enumerate(previews)}
-    chosen = sorted(rows.most_common(_LAYERS), key=lambda one: (stacks[one[0][0]], one[0][1]))
-    for (stack, layer), _ in chosen:
+    titles = [*(["Stack"] if several else []), "Layer", *(_WORDS[op][0] if op in _WORDS else _cell(op) for op in ops)]
+    table = [_row(titles), _row(["---"] * (several + 1) + ["---:"] * len(ops))]
+    room -= sum(map(len, table))
+    lines: dict[tuple[str, str], str] = {}
+    for stack, layer in (key for key, _ in rows.most_common(_LAYERS)):
         numbers = [str(counts[stack, layer, op] or "") for op in ops]
-        lines.append([*([_cell(stack)] if several else []), _cell(layer) if layer else "(the stack)", *numbers])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    missing = len(rows) - len(chosen)
-    return "\n\n".join(["### Changes by layer", table, *([_left_out(missing, "layer")] if missing else [])])
+        line = _row([*([_cell(stack)] if several else []), _cell(layer) if layer else "(the stack)", *numbers])
+        room -= len(line.encode()) + 1
+        if room < 0:
+            break
+        lines[stack, layer] = line
+    # In the order of the stacks given, then by name.
+    place = {preview.stack: number for number, preview in enumerate(previews)}
+    table += [lines[key] for key in sorted(lines, key=lambda key: (place[key[0]], key[1]))]
+    missing = [_left_out(len(rows) - len(lines), "layer")] if len(lines) < len(rows) else []
+    return "\n\n".join(["### Changes by layer", "\n".join(table), *missing])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _cell(text: str) -> str:
@@ -243,8 +253,16 @@ def _fold(page: _Page, preview: Preview, several: bool, share: float) -> None:
     if number := len(preview.steps):
         title = f"{_count(number, 'change')}{stack}, property by property"
         size = int(page.room * share)
-        blocks = (_step(step, room=max(_STEP, 2 * size // number)) for step in preview.steps)
+        blocks = _steps(preview.steps, size - 300)
         page.fold(title, blocks, "change", number=number, size=size)
+
+
+def _steps(steps: Sequence[Step], room: int) -> Iterator[str]:
+    """Each with as much of the room that is left as the others have, so that one long text hides no other resource."""
+    for place, step in enumerate(steps):
+        text = _step(step, max(_STEP, room // (len(steps) - place)))
+        room -= len(text.encode()) + 2
+        yield text
 
 
 def _step(step: Step, room: int) -> str:

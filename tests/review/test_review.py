@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from mlops.review import LIMIT, MARKER, ReviewError, read_plan, read_preview, render, review, summary
 from mlops.review.stateful import LOST
-from tests.conftest import Mlops
+from tests.conftest import CHECKOUT, Mlops
 from tests.engine.provider import properties as properties_of
 from tests.review.engine import GOLDEN, PREVIEWS, comment
 
@@ -24,8 +24,9 @@ BUCKET = "gcp:storage/bucket:Bucket"
 HOSTILE = [
     "@octocat #1 https://example.org www.example.org",
     "`` ` ```` `",
+    "a ` @octocat ` `` @octocat `` ``` @octocat",
     "```\n\n# Heading\n\n</details><script>alert(1)</script>",
-    "a | b || \\| \\",
+    "a | @octocat || \\| \\",
     "<!-- mlops-review --><img src=x onerror=alert(1)><!--",
     "*bold* _it_ [link](https://example.org) ![i](https://example.org/i) ~~s~~",
     "line\r\n\r\n- item\n1. one\n\n---\n\n    code\t\v\f\x00\x1b[31m\x85\u2028\u2029",
@@ -148,6 +149,22 @@ def test_a_comment_is_never_too_long_and_says_what_it_left_out(read: Any, steps:
         assert len(page.encode()) <= LIMIT
         assert page.count("\n\n<details>\n") == page.count("\n\n</details>\n")
         assert re.search(r"left out, for length|more characters|too many to compare", page)
+        # Length is taken from what there is most of, never from a whole section.
+        assert "### Changes by layer" in page
+        assert ", property by property</summary>" in page
+        assert "sections left out" not in page
+        if len({one["urn"] for one in steps}) > 1000:
+            assert re.search(r"[\d,]+ (changes|layers) left out", page)
+
+
+def test_one_long_text_does_not_crowd_the_others_out(read: Any) -> None:
+    texts = ["\n".join(f"line {n} {side}" for n in range(300)) for side in "ab"]
+    steps = [step("update", state(f"b{n}", {"t": texts[0]}), state(f"b{n}", {"t": texts[1]})) for n in range(100)]
+    steps.append(changed({"t": "a\n" * 9000}, {"t": "b\n" * 9000}))
+    page = render(read(*steps))
+    assert len(page.encode()) <= LIMIT
+    assert page.count("\n**update** `b") == 101
+    assert "9,001 lines become 9,001 lines, too many to compare here." in render(read(steps[-1]))
 
 
 def test_many_stacks_share_the_length(tmp_path: Path) -> None:
@@ -232,7 +249,10 @@ def test_no_secret_is_shown_from_wherever_it_comes(tmp_path: Path, read: Any) ->
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     compared = review([read_preview(PREVIEWS / "change.json")], read_plan(tmp_path / "plan.json"))
     became = read(
-        changed({"a": "hunter2", "l": [{"b": marked}]}, {"a": "[secret]", "l": [{"b": "[secret]"}], "n": marked})
+        changed(
+            {"a": "hunter2", "l": [{"b": marked}], "z": "[secret]"},
+            {"a": "[secret]", "l": [{"b": "[secret]"}], "n": marked, "z": "hunter2"},
+        )
     )
     for found in (compared, became):
         assert "hunter2" not in render(found)
@@ -240,6 +260,7 @@ def test_no_secret_is_shown_from_wherever_it_comes(tmp_path: Path, read: Any) ->
     assert properties(became) == [
         {"path": "a", "replaces": False, "hidden": False, "old": "[secret]", "new": "[secret]"},
         {"path": "n", "replaces": False, "hidden": False, "new": "[secret]"},
+        {"path": "z", "replaces": False, "hidden": False, "old": "[secret]", "new": "[secret]"},
     ]
 
 
@@ -302,6 +323,23 @@ def test_losses_say_what_becomes_of_it(read: Any, op: str, more: dict[str, Any],
     old = state("b", {"a": 1}, **more)
     page = render(read(step(op, old, None if op == "delete" else old)))
     assert f"- {line}\n" in page
+
+
+def test_what_becomes_protected_is_told(read: Any) -> None:
+    page = render(read(step("same", state("b", {}), state("b", {}, protect=True))))
+    assert "- it is protected from now on\n" in page
+
+
+def test_a_replacement_told_in_three_steps_is_one(read: Any) -> None:
+    old, new = state("b", {"a": 1}), state("b", {"a": 2})
+    three = [
+        step("delete-replaced", old, None),
+        step("replace", old, new, replaceReasons=["a"]),
+        step("create-replacement", None, new),
+    ]
+    page = render(read(*three))
+    assert "**Stack `dev`**: 1 replaced\n" in page
+    assert "- **replace** `Bucket b`: `a` changes from `1` to `2`. Lost: the objects in it.\n" in page
 
 
 def test_the_property_that_forces_a_replacement_is_named(read: Any) -> None:
@@ -418,3 +456,11 @@ def test_every_type_that_holds_something_exists() -> None:
     """A misspelt type would be told among the others, without what is lost."""
     for token in LOST:
         properties_of(token)
+
+
+def test_the_example_in_the_docs_is_the_golden_comment() -> None:
+    page = (CHECKOUT / "docs/how-to/review-a-change.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^> ?(.*)$", page.partition("`mlops review`\n")[2].partition("\n| under")[0], re.MULTILINE)
+    assert len(quoted) > 10
+    assert "\n".join(quoted) in (PREVIEWS / "change.md").read_text(encoding="utf-8")
+    assert MARKER in page
