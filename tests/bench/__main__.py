@@ -6,9 +6,9 @@ Every comparison is a ratio of two things measured in this one run, in turn (A B
 import argparse
 import os
 
-from tests.bench import listing, refit, trainings
+from tests.bench import listing, plan, refit, trainings
 
-SUBJECTS = {"trainings": trainings, "listing": listing, "refit": refit}
+SUBJECTS = {"trainings": trainings, "listing": listing, "refit": refit, "plan": plan}
 
 
 def main() -> None:
