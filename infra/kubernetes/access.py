@@ -22,6 +22,7 @@ from infra.settings import PROJECT, Settings
 _READ = "roles/storage.objectViewer"
 _CREATE = "roles/storage.objectCreator"
 _WRITE = "roles/storage.objectUser"
+_LIST = "roles/storage.legacyBucketReader"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ NEEDS: Mapping[str, Needs] = {
     "trainer": Needs(),
     "registry": Needs(
         # To read and to add, never to replace or delete: what was stored stays as it is.
-        objects=(Objects("models", _READ, "models/"), Objects("models", _CREATE, "models/")),
+        # Only who may list a bucket is told that an object is not there, which the registry asks before it adds one.
+        objects=(Objects("models", _LIST), Objects("models", _READ, "models/"), Objects("models", _CREATE, "models/")),
         libraries=True,
     ),
 }
@@ -193,7 +195,7 @@ class ClusterAccess(pulumi.ComponentResource):
 def _granted(
     name: str, objects: Objects, member: str, foundation: Foundation, opts: pulumi.ResourceOptions
 ) -> storage.BucketIAMMember:
-    kind = objects.role.rpartition("Object")[2].rpartition("object")[2].lower()
+    kind = objects.role.rpartition(".")[2].removeprefix("object").removeprefix("legacyBucket").lower()
     return foundation.buckets.grant(
         f"{name}-{objects.use}-{kind}", objects.use, objects.role, member, prefix=objects.prefix, opts=opts
     )
