@@ -12,6 +12,7 @@ import pulumi_random
 from pulumi_gcp import projects, serviceaccount
 
 from infra.settings import PROJECT, Settings
+from infra.settings.nomad import ScalingSettings
 
 Role = Literal["server", "client"]
 
@@ -28,11 +29,13 @@ class NomadAccounts(pulumi.ComponentResource):
     Attributes:
         of: An account, by its region and role.
         discover: Name of the role to list machines, by which go-discover finds servers.
+        scale: Name of the role to resize groups of machines; None where no pool scales.
         ready: Grants that a machine needs when it starts.
     """
 
     of: dict[tuple[str, Role], serviceaccount.Account]
     discover: pulumi.Output[str]
+    scale: pulumi.Output[str] | None
     ready: list[pulumi.Resource]
 
     def __init__(self, name: str, *, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -43,16 +46,41 @@ class NomadAccounts(pulumi.ComponentResource):
         below = pulumi.ResourceOptions(parent=self)
         # The id of a deleted role stays taken for 37 days.
         suffix = pulumi_random.RandomId(f"{name}-suffix", byte_length=3, opts=below)
-        role = projects.IAMCustomRole(
-            f"{name}-discover",
-            role_id=pulumi.Output.concat("mlopsNomadDiscover_", suffix.hex),
-            title="mlops: find Nomad's servers",
-            description="Lists the project's machines and zones, for go-discover and Prometheus.",
-            project=project,
-            permissions=["compute.instances.list", "compute.zones.list"],
-            opts=below,
-        )
-        self.discover = role.name
+
+        def role(what: str, title: str, description: str, *permissions: str) -> projects.IAMCustomRole:
+            return projects.IAMCustomRole(
+                f"{name}-{what}",
+                role_id=pulumi.Output.concat(f"mlopsNomad{what.capitalize()}_", suffix.hex),
+                title=title,
+                description=description,
+                project=project,
+                permissions=list(permissions),
+                opts=below,
+            )
+
+        self.discover = role(
+            "discover",
+            "mlops: find Nomad's servers",
+            "Lists the project's machines and zones, for go-discover and Prometheus.",
+            "compute.instances.list",
+            "compute.zones.list",
+        ).name
+        self.scale = None
+        if any(
+            isinstance(pool.size, ScalingSettings)
+            for of in settings.nomad.regions.values()
+            for pool in of.pools.values()
+        ):
+            # What resizing a group takes beside the group: Google makes and removes machines in the caller's name.
+            self.scale = role(
+                "scale",
+                "mlops: scale Nomad's clients",
+                "Resizes groups of machines and deletes machines out of them, for Nomad Autoscaler.",
+                "compute.instanceGroupManagers.get",
+                "compute.instanceGroupManagers.update",
+                "compute.instances.delete",
+                "compute.instances.get",
+            ).name
         self.of, self.ready = {}, []
         roles: tuple[Role, ...] = ("server", "client")
         for region in settings.nomad.regions:
@@ -70,9 +98,19 @@ class NomadAccounts(pulumi.ComponentResource):
                     projects.IAMMember(
                         f"{name}-{region}-{kind}-discover",
                         project=project,
-                        role=role.name,
+                        role=self.discover,
                         member=account.member,
                         opts=below,
                     )
                 )
+            # For what files/report.sh tells.
+            self.ready.append(
+                projects.IAMMember(
+                    f"{name}-{region}-server-reports",
+                    project=project,
+                    role="roles/monitoring.metricWriter",
+                    member=self.of[region, "server"].member,
+                    opts=below,
+                )
+            )
         self.register_outputs({})

@@ -5,6 +5,8 @@ from pulumi_gcp import compute, serviceaccount
 
 from infra import naming
 from infra.foundation.foundation import Foundation
+from infra.nomad.alerts import NomadAlerts
+from infra.nomad.api import Later
 from infra.nomad.boot import StoreProgram
 from infra.nomad.certificates import Certificates, NomadSecrets
 from infra.nomad.clients import Clients
@@ -114,7 +116,7 @@ class NomadRegion(pulumi.ComponentResource):
             secrets=secrets,
             balancer=balancer,
             check=check,
-            address=address(settings, region),
+            later=Later(region, address(settings, region), secrets.ca_pem, secrets.bootstrap_token),
             after=after,
             opts=below,
         )
@@ -128,6 +130,13 @@ class NomadRegion(pulumi.ComponentResource):
             check=check,
             after=after,
             opts=below,
+        )
+        NomadAlerts(
+            f"{name}-alerts",
+            settings=settings,
+            region=region,
+            foundation=foundation,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=servers.groups),
         )
         self.server_groups = list(servers.groups)
         self.client_groups = dict(clients.groups)

@@ -5,21 +5,17 @@ does not ask after the server itself: one that a bad template broke must be open
 """
 
 import asyncio
-import json
-import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 
 from infra.nomad import agent
+from infra.nomad.api import Api, Later, RefusedError
 
 _PATIENCE = 900
-_POLL = 10
-_SECONDS = 10
+_POLL = 5
 
 
 def problem(health: Mapping[str, Any], region: str, index: int, count: int) -> str | None:
@@ -46,60 +42,45 @@ def problem(health: Mapping[str, Any], region: str, index: int, count: int) -> s
     return None
 
 
-def gate(
-    name: str,
-    *,
-    region: str,
-    index: int,
-    count: int,
-    address: str,
-    ca_pem: pulumi.Output[str],
-    token: pulumi.Output[str],
-) -> pulumi.ResourceHook:
-    """A hook for the update of a group of one server, which waits until it may be touched, and fails if that never is.
+def gate(name: str, later: Later, *, index: int, count: int) -> pulumi.ResourceHook:
+    """A hook for the update of a group of one server: it waits until that may be touched, and fails if it never may.
 
     Args:
         name: The hook's name.
-        region: The Nomad region.
+        later: The Nomad region.
         index: Which server.
         count: How many servers the region has.
-        address: Where Nomad is reached.
-        ca_pem: The certificate of its CA.
-        token: A token that may ask autopilot.
     """
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
         del args
-        if count == 1:
-            return
-        ca, secret = await ca_pem.future(), await token.future()
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                found = problem(await asyncio.to_thread(_health, address, str(ca), str(secret)), region, index, count)
-            except (OSError, ValueError) as error:
-                found = f"Nomad does not answer at {address} ({error})"
-            if found is None:
-                return
-            if time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"{agent.server_name(region, index)} was not touched, since the region could lose its quorum: "
-                    f"{found}; repair that one first, by `pulumi up --target` with its group, and repeat"
-                )
-            pulumi.log.info(f"{agent.server_name(region, index)} waits: {found}", ephemeral=True)
-            await asyncio.sleep(_POLL)
+        api = await later.api() if count > 1 else None
+        if api:
+            await asyncio.to_thread(wait, api, index, count)
 
     return pulumi.ResourceHook(name, before)
 
 
-def _health(address: str, ca_pem: str, token: str) -> dict[str, Any]:
-    request = urllib.request.Request(f"{address}/v1/operator/autopilot/health", headers={"X-Nomad-Token": token})  # noqa: S310  https, and its own CA
-    context = ssl.create_default_context(cadata=ca_pem)
-    try:
-        with urllib.request.urlopen(request, timeout=_SECONDS, context=context) as answer:  # noqa: S310
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        # 429 is autopilot's way to say that not all is well; what is not well stands in the same body.
-        if error.code == 429:
-            return json.load(error)
-        raise
+def wait(api: Api, index: int, count: int, patience: float = _PATIENCE) -> None:
+    """Wait until a server may be touched.
+
+    Raises:
+        RuntimeError: The others did not become healthy; the message says which and what to do.
+    """
+    name = agent.server_name(api.region, index)
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            # 429 is how autopilot says that not all is well; what is not stands in the same answer.
+            found = problem(api("GET", "operator/autopilot/health", (200, 429)), api.region, index, count)
+        except (OSError, RefusedError, ValueError) as error:
+            found = f"Nomad does not answer at {api.address} ({error})"
+        if found is None:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"server {name} was not touched, since region {api.region} could lose its quorum: {found}; repair that "
+                "first, a single server by `pulumi up --target` with the URN of its group, and run the update again"
+            )
+        pulumi.log.info(f"server {name} is next, and waits: {found}", ephemeral=True)
+        time.sleep(_POLL)

@@ -11,6 +11,7 @@ from infra import naming
 from infra.foundation.foundation import Foundation
 from infra.labels import labels
 from infra.nomad import agent, boot, machines, roll
+from infra.nomad.api import Later
 from infra.nomad.certificates import NomadSecrets
 from infra.settings import PROJECT, Settings
 
@@ -39,7 +40,7 @@ class Servers(pulumi.ComponentResource):
         secrets: NomadSecrets,
         balancer: compute.Address,
         check: compute.HealthCheck,
-        address: str,
+        later: Later,
         after: list[pulumi.Resource],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -53,7 +54,7 @@ class Servers(pulumi.ComponentResource):
             secrets: What is shared by all regions.
             balancer: The address of the load balancer.
             check: The health check of agents.
-            address: Where the program reaches the servers.
+            later: How the region is asked, once it is there.
             after: What must exist before a server starts.
             opts: Its options.
         """
@@ -101,15 +102,7 @@ class Servers(pulumi.ComponentResource):
                 data_disk_gb=of.servers.data_disk_gb,
                 opts=pulumi.ResourceOptions(parent=self, depends_on=foundation.keys.ready),
             )
-            hook = roll.gate(
-                f"{name}-{index}-gate",
-                region=region,
-                index=index,
-                count=of.servers.count,
-                address=address,
-                ca_pem=secrets.ca_pem,
-                token=secrets.bootstrap_token,
-            )
+            hook = roll.gate(f"{name}-{index}-gate", later, index=index, count=of.servers.count)
             self.groups.append(
                 compute.InstanceGroupManager(
                     f"{name}-{index}",

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.machines import machine
+from infra.nomad import agent
 from infra.settings import PROJECT, JobSettings, Settings, SettingsError
 from infra.settings.nomad import ClientPoolSettings, NomadRegionSettings
 from infra.workloads.jobspec import Jobspec
@@ -40,28 +40,41 @@ def check(spec: Jobspec, origin: str, settings: Settings) -> None:
             raise SettingsError(f"{origin}: {problems[0]}")
 
 
+def pools(spec: Jobspec, region: NomadRegionSettings, settings: Settings) -> dict[str, ClientPoolSettings]:
+    """The pools of a region that a job may run in."""
+    wanted = _wanted(spec, settings)
+    return {pool: of for pool, of in region.pools.items() if wanted in (pool, _ANY_POOL)}
+
+
+def groups(spec: Jobspec, settings: Settings) -> dict[str, tuple[int, int]]:
+    """MHz and MB that each group of a job asks for."""
+    return {group: _asked(body, spec, settings) for group, body in _named(spec.body, "group")}
+
+
 def _unplaced(spec: Jobspec, name: str, region: NomadRegionSettings, settings: Settings) -> Iterator[str]:
-    wanted = str(_value(spec.body.get("node_pool", ""), spec, settings)) or _DEFAULT_POOL
-    pools = {pool: of for pool, of in region.pools.items() if wanted in (pool, _ANY_POOL)}
+    wanted, open_to = _wanted(spec, settings), pools(spec, region, settings)
     path = f"{PROJECT}:nomad.regions.{name}.pools"
-    if not pools:
+    if not open_to:
         yield (
             f"goes to the node pool {wanted}, which {path} has not, so it would never start; add that pool, or "
             f"set node_pool in {PROJECT}:jobs.{spec.id}.variables to one of: {', '.join(region.pools)}"
         )
-    for group, body in _named(spec.body, "group"):
-        cpu, memory = _asked(body, spec, settings)
-        if pools and not any(_fits(cpu, memory, pool) for pool in pools.values()):
+    for group, (cpu, memory) in groups(spec, settings).items():
+        if open_to and not any(_fits(cpu, memory, pool) for pool in open_to.values()):
             yield (
                 f"group {group} asks for {cpu} MHz and {memory} MB, so it would wait for ever: no machine of {path} "
-                f"({', '.join(pools)}) has as much; ask for less by {PROJECT}:jobs.{spec.id}.variables, or choose a "
+                f"({', '.join(open_to)}) has as much; ask for less by {PROJECT}:jobs.{spec.id}.variables, or choose a "
                 "larger machine_type"
             )
 
 
 def _fits(cpu: int, memory: int, pool: ClientPoolSettings) -> bool:
-    of = machine(pool.machine_type)
-    return of is not None and cpu <= of.vcpu * pool.mhz_per_vcpu and memory <= of.memory_mb
+    free_cpu, free_memory = agent.capacity(pool)
+    return cpu <= free_cpu and memory <= free_memory
+
+
+def _wanted(spec: Jobspec, settings: Settings) -> str:
+    return str(_value(spec.body.get("node_pool", ""), spec, settings)) or _DEFAULT_POOL
 
 
 def _asked(group: Mapping[str, Any], spec: Jobspec, settings: Settings) -> tuple[int, int]:

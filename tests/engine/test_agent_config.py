@@ -7,6 +7,7 @@ gossip, the drivers and everything that a task sees stay as they are rendered; o
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ import requests
 import trustme
 
 from infra import naming, settings
-from infra.nomad import agent, boot
+from infra.nomad import agent, autoscaling, boot
 from tests.engine.agent import free_ports
 
 pytestmark = [
@@ -195,6 +196,41 @@ def test_what_the_report_reads_is_told_by_a_leader(server: str, tls: Path, ask: 
         names = {gauge["Name"] for gauge in told["Gauges"]}
         time.sleep(1)
     assert wanted <= names
+
+
+def test_what_the_autoscaler_counts_is_told_of_a_run_that_no_machine_takes_yet(
+    server: str, tls: Path, ask: Any
+) -> None:
+    """Scaling from nothing: the query's metric has its labels while the pool has no machine, and so no run starts."""
+    job = {
+        "ID": "waiting",
+        "Type": "batch",
+        "Datacenters": ["*"],
+        "ParameterizedJob": {"Payload": "forbidden"},
+        "TaskGroups": [
+            {"Name": "training", "Tasks": [{"Name": "t", "Driver": "exec", "Config": {"command": "true"}}]},
+        ],
+    }
+    given: dict[str, Any] = {"headers": {"X-Nomad-Token": TOKEN}, "verify": str(tls / "ca.pem")}
+    assert requests.put(f"{server}/v1/jobs", json={"Job": job}, timeout=30, **given).ok
+    assert requests.put(f"{server}/v1/job/waiting/dispatch", json={}, timeout=30, **given).ok
+    query = autoscaling.query({("waiting", "training"): 7})
+    (name, labels), *rest = re.findall(r'{__name__=~"(\S+)", (parent_id="\S+", task_group="\S+")}', query)
+    assert not rest
+    deadline = time.monotonic() + PATIENCE
+    told, found = "", []
+    while time.monotonic() < deadline and not found:
+        told = requests.get(f"{server}/v1/metrics?format=prometheus", verify=str(tls / "ca.pem"), timeout=30).text
+        found = [
+            line
+            for line in told.splitlines()
+            if re.match(rf"{name}{{", line)
+            and all(label in line for label in labels.split(", "))
+            and line.endswith(" 1")
+        ]
+        time.sleep(1)
+    assert [line.partition("{")[0] for line in found] == ["nomad_nomad_job_summary_queued"]
+    assert "nomad_nomad_autopilot_healthy" in told
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root, so no client was started: the exec driver needs it")
