@@ -10,17 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table, when
 from mlops.cli.session import Session
+from mlops.paths import CHECKOUT
 
 if TYPE_CHECKING:
     from mlops.registry import VersionSummary
 
 app = typer.Typer(
-    help="Model versions in the bucket: list, show, verify, promote, predict.", invoke_without_command=True
+    help="Model versions in the bucket: list, show, verify, promote, predict, reproduce.", invoke_without_command=True
 )
 
 Version = Annotated[
@@ -28,6 +30,7 @@ Version = Annotated[
 ]
 
 
+_LOOPBACK = ("localhost", "127.0.0.1")
 QUALITY = ("best trial", "auc", "baseline", "verified")
 """Columns that say how good a version is; `quality` gives their cells."""
 
@@ -147,6 +150,79 @@ def predict(
         if count == 0:
             raise RefusalError(f"{file} has no rows, so there is nothing to score; give it a header and rows")
     err.print(f"{count} row(s) scored by {version}.")
+
+
+@app.command()
+def reproduce(
+    version: Version,
+    *,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(help="The pipeline that made it, where its model has another name.", show_default=False),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="In place of what is recorded; repeat for more."),
+    ] = None,
+    stack: Stack = "local",
+    json: Json = False,
+) -> None:
+    """Run a version's pipeline again with its parameters, seed and data: the model must be the same.
+
+    What is compared is the canonical digest, which holds no times. The code and images are those of this checkout; that
+    they, or the data, are others than they were is told. The run stores a version of its own.
+    """
+    from mlops import parameters
+    from mlops.cli.run import end, submit, watch
+    from mlops.registry import reproduction
+
+    session = Session(stack)
+    was = session.registry.show(version).manifest
+    files = parameters.files(CHECKOUT / "jobs")
+    name = pipeline or was.model
+    if name not in files:
+        raise RefusalError(
+            f"there is no pipeline {name!r} here, so {was.version_id} was not made again; name the one that made it "
+            f"with --pipeline: {', '.join(files)}"
+        )
+    declared = parameters.load(files[name])
+    recorded = reproduction.request(was, declared.parameters)
+    supplied = session.defaults(name, declared.parameters)
+    if "data_url" in recorded:
+        recorded["data_url"] = _where_now(recorded["data_url"], supplied.get("data_url"))
+    values = declared.resolve(recorded | parameters.assignments(parameter or []), supplied)
+    engine = session.engine(name)
+    finished = watch(engine, [submit(engine, name, values, None)])
+    end(finished)
+    made = [execution.version_id for run in finished for execution in run.executions if execution.version_id]
+    if not made:
+        raise RefusalError(f"{name} stores no versions, so there is nothing to compare with {was.version_id}")
+    now = session.registry.show(f"{was.model}/{made[0]}").manifest
+    same, differing = was.model_digest == now.model_digest, list(reproduction.differences(was, now))
+    if json:
+        told = [one._asdict() for one in differing]
+        print_json({"version": was.version_id, "made": now.version_id, "reproduced": same, "differences": told})
+    else:
+        table(
+            ["", "was", "is now"],
+            [
+                ["version", was.version_id, now.version_id],
+                ["model digest", was.model_digest[:16], now.model_digest[:16]],
+                *map(list, differing),
+            ],
+        )
+        others = f"; {len(differing)} thing(s) differ" if differing else "; nothing else differs"
+        out.print(f"\n{'reproduced: the same model' if same else 'NOT reproduced: another model'}{others}")
+    if not same:
+        raise typer.Exit(1)
+
+
+def _where_now(recorded: str, supplied: str | None) -> str:
+    """An address on this machine's loopback, where it is now: the platform's feed has another port at each start."""
+    old, new = urlsplit(recorded), urlsplit(supplied or "")
+    if new.hostname in _LOOPBACK and old.hostname in _LOOPBACK:
+        return old._replace(netloc=new.netloc).geturl()
+    return recorded
 
 
 @contextmanager

@@ -122,19 +122,20 @@ def run(
     started: list[str] = []
     try:
         for values, token in requests:
-            started.append(_submit(engine, pipeline, values, token))
+            started.append(submit(engine, pipeline, values, token))
         if detach:
             _tell_detached(started, json=json)
             return
-        finished = _watch(engine, started)
+        finished = watch(engine, started)
     except KeyboardInterrupt:
         err.print(f"{len(started)} run(s) go on; `mlops runs` follows them, `mlops runs stop RUN` stops one.")
         raise
-    _report(session, pipeline, finished, json=json)
-    _exit(finished)
+    _report(session, pipeline, finished, stores="model_version" in declared.parameters, json=json)
+    end(finished)
 
 
-def _submit(engine: Engine, pipeline: str, values: dict[str, str], token: str | None) -> str:
+def submit(engine: Engine, pipeline: str, values: dict[str, str], token: str | None) -> str:
+    """Start a run, and its successor where the token's run was lost; its id."""
     run_id = engine.submit(pipeline, values, token)
     while token and engine.status(run_id).status == "lost":
         # It will never store anything. Its successor's token follows from it, so that this too starts nothing twice.
@@ -161,7 +162,8 @@ def _tell_detached(started: Sequence[str], *, json: bool) -> None:
     err.print("Follow with `mlops runs`; versions that they store will be in `mlops models list`.")
 
 
-def _watch(engine: Engine, started: Sequence[str]) -> list[Run]:
+def watch(engine: Engine, started: Sequence[str]) -> list[Run]:
+    """Wait for the end of runs and show how they get on."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     latest: dict[str, Run] = {}
@@ -205,7 +207,7 @@ def _ended(engine: Engine, run: Run) -> str:
     return f"{run.id}: {run.status}: {step.name}: {reason(engine, execution, step)}"
 
 
-def _report(session: Session, pipeline: str, finished: Sequence[Run], *, json: bool) -> None:
+def _report(session: Session, pipeline: str, finished: Sequence[Run], *, stores: bool, json: bool) -> None:
     wanted = {e.version_id: run for run in finished for e in run.executions if e.version_id}
     models = {run.parameters.get("model") or pipeline for run in finished}
     stored = [v for model in sorted(models) for v in session.registry.list(model) if v.version_id in wanted]
@@ -218,11 +220,12 @@ def _report(session: Session, pipeline: str, finished: Sequence[Run], *, json: b
             ([v.version_id, *quality(v)] for v in stored),
             right=["auc", "baseline"],
         )
-    elif any(run.status == "complete" for run in finished):
+    elif stores and any(run.status == "complete" for run in finished):
         err.print("No model version was stored; `mlops runs logs RUN` shows what the tasks said.")
 
 
-def _exit(finished: Sequence[Run]) -> None:
+def end(finished: Sequence[Run]) -> None:
+    """Leave with the exit code of runs, if one did not complete."""
     failed = [run for run in finished if run.status != "complete"]
     if not failed:
         return
