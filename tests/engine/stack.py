@@ -24,8 +24,10 @@ needs_pulumi = pytest.mark.skipif(
     reason="the program `pulumi` is not on PATH, so the program was tried under Pulumi's mocks only; install it",
 )
 PACKAGES = ("gcp", "kubernetes", "nomad", "random", "tls")
-ENGINES = {"NOMAD_ADDR": "http://127.0.0.1:4646", "KUBECONFIG": "/nowhere/kubeconfig"}
-"""Where the recorder lets a program believe engines to be that its stack does not name; nothing asks there."""
+ENGINES = {"NOMAD_ADDR": "http://127.0.0.1:4646", "KUBECONFIG": "/nowhere/kubeconfig", "MLOPS_NOMAD_HOOKS": "skip"}
+"""Where the recorder lets a program believe engines to be that its stack does not name; nothing asks there. Hooks that
+would ask a real Nomad are told not to, as docs/runbooks/destroy.md says of a Nomad that is gone: what they do is tried
+on a real one, in `test_gate.py`."""
 
 
 @dataclass
@@ -58,7 +60,9 @@ class Stack:
         """Update or destroy the stack, and give what was asked of the provider for it, sorted: (method, URN)."""
         self.provider.calls.clear()
         said = self.must(verb, "--yes", "--skip-preview", *options)
-        assert "warning:" not in said, said
+        # Without credentials the program cannot ask for quotas, and says so.
+        warnings = [line for line in said.splitlines() if "warning:" in line and "warning: quota in " not in line]
+        assert not warnings, said
         return sorted(call for call in self.provider.calls if call[0] != "Invoke")
 
     def configure(self, path: str, value: Any) -> None:
