@@ -32,14 +32,14 @@ def jwks_json(keys: list[dict[str, Any]]) -> str:
         keys: As `/.well-known/jwks.json` has them.
 
     Raises:
-        ValueError: There is none that Google takes.
+        RunError: There is none that Google takes.
     """
     # RSA and EC only, and no further fields; without blanks, as Google gives it back, or every preview shows a change.
     taken = [
         {field: key[field] for field in ("alg", "e", "kid", "kty", "n", "use")} for key in keys if key["kty"] == "RSA"
     ]
     if not taken:
-        raise ValueError(
+        raise pulumi.RunError(
             "Nomad publishes no RSA key, so Google would take none of its tokens; make one by `nomad operator root "
             "keyring rotate -full`"
         )

@@ -11,11 +11,12 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 PROJECT, NUMBER = "stand-in-project", "000000000000"
 """What settings stand in for, when a resource names no project of its own."""
@@ -295,12 +296,16 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def _jwks(_arguments: Outputs) -> Outputs:
-    numbers = _key("nomad").public_key().public_numbers()
-    x, y = (base64.urlsafe_b64encode(part.to_bytes(32, "big")).decode().rstrip("=") for part in (numbers.x, numbers.y))
-    key = {"keyType": "EC", "keyUse": "sig", "keyId": _uuid("nomad"), "algorithm": "ES256", "curve": "P-256"}
-    key |= {"x": x, "y": y}
-    return {"id": "jwks", "keys": [key], "pemKeys": [_public_pem(_key("nomad"))]}
+@cache
+def _jwks_answer() -> Outputs:
+    """One RSA key, as Nomad publishes them; made once, so that it does not change under a stack."""
+    public = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    numbers = public.public_numbers()
+    modulus = base64.urlsafe_b64encode(numbers.n.to_bytes(256, "big")).decode().rstrip("=")
+    key = {"keyType": "RSA", "keyUse": "sig", "keyId": _uuid("nomad"), "algorithm": "RS256"}
+    key |= {"modulus": modulus, "exponent": "AQAB", "curve": "", "x": ""}
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    return {"id": "jwks", "keys": [key], "pemKeys": [pem]}
 
 
 INVOKES: Mapping[str, Callable[[Outputs], Outputs]] = {
@@ -309,7 +314,7 @@ INVOKES: Mapping[str, Callable[[Outputs], Outputs]] = {
         "emailAddress": f"service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com",
         "member": f"serviceAccount:service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com",
     },
-    "nomad:index/getJwks:getJwks": _jwks,
+    "nomad:index/getJwks:getJwks": lambda _: _jwks_answer(),
     "nomad:index/getRegions:getRegions": lambda _: {"regions": ["global"]},
 }
 """Answers to functions, by token."""

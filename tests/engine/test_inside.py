@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 import requests
 from cryptography import x509
@@ -298,7 +299,7 @@ def test_keys_that_google_does_not_take_are_left_out_and_told() -> None:
         '{"keys":[{"alg":"RS256","e":"AQAB","kid":"b","kty":"RSA","n":"x","use":"sig"},'
         '{"alg":"RS256","e":"AQAB","kid":"c","kty":"RSA","n":"x","use":"sig"}]}'
     )
-    with pytest.raises(ValueError, match="publishes no RSA key"):
+    with pytest.raises(pulumi.RunError, match="publishes no RSA key"):
         jwks_json([other])
 
 
