@@ -4,7 +4,7 @@ Owns the comparison of resources by URN. It deliberately does not say what is re
 knowledge, in a real preview. A value that is secret in both inventories cannot be compared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -63,7 +63,7 @@ def _change(
 def _compared(old: Resource, new: Resource, was: dict[str, str]) -> Iterator[Change]:
     found = list(properties(old.inputs, new.inputs))
     images = image_changes(old.inputs, new.inputs) if found else []
-    found = [item.model_copy(update={"told": _is_told(item, images)}) for item in found]
+    found = [item.model_copy(update={"told": is_told(item, images)}) for item in found]
     found += _options(old, new, was)
     renamed = old.urn != new.urn
     if found or renamed:
@@ -79,8 +79,8 @@ def _options(old: Resource, new: Resource, was: dict[str, str]) -> Iterator[Prop
             yield Property(path=f"({option})", old=before, new=after)
 
 
-def _is_told(item: Property, images: list[Image]) -> bool:
-    """Whether the change of images is all that there is: many resources name the same one."""
+def is_told(item: Property, images: Iterable[Image]) -> bool:
+    """Whether a change of images is all that a property's change is."""
     if item.text:
         lines = [line for line in item.text if not line.startswith("@@")]
         before = "\n".join(line[1:] for line in lines if line.startswith("-"))

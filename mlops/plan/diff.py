@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlops.plan.capacity import Capacity, PoolChange, capacity, pool_changes
-from mlops.plan.changes import Change, changes
+from mlops.plan.changes import Change, changes, is_told
 from mlops.plan.exposure import Exposure, exposure
 from mlops.plan.headlines import Headline, headlines
 from mlops.plan.inventory import Inventory
@@ -43,7 +43,10 @@ def difference(before: Inventory, after: Inventory) -> Difference:
     pools = pool_changes(old_capacity, new_capacity)
     grants = _new_and_gone(permissions(before), permissions(after))
     ways = _new_and_gone(exposure(before), exposure(after))
-    found = changes(before, after)
+    machines = {(pool.old.machine_type, pool.new.machine_type) for pool in pools if pool.old and pool.new}
+    found = [_marked(change, machines) for change in changes(before, after)]
+    images = {image for change in found for image in change.images}
+    outputs = properties(before.outputs, after.outputs)
     return Difference(
         stack=after.stack,
         headlines=headlines(found, {resource.urn: resource for resource in before.resources}, pools, grants, ways[0]),
@@ -55,8 +58,19 @@ def difference(before: Inventory, after: Inventory) -> Difference:
         grants_removed=grants[1],
         exposure_added=ways[0],
         exposure_removed=ways[1],
-        outputs=list(properties(before.outputs, after.outputs)),
+        outputs=[item.model_copy(update={"told": is_told(item, images)}) for item in outputs],
     )
+
+
+def _marked(change: Change, machines: set[tuple[str | None, str | None]]) -> Change:
+    """A change whose machine types are marked as told, where they are those of a pool that changes."""
+    items = [
+        item.model_copy(update={"told": True})
+        if item.path.rpartition(".")[2] == "machineType" and (item.old, item.new) in machines
+        else item
+        for item in change.properties
+    ]
+    return change.model_copy(update={"properties": items})
 
 
 _Row = TypeVar("_Row", Grant, Exposure)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mlops.plan.capacity import PoolChange
 from mlops.plan.changes import Change
 from mlops.plan.exposure import Exposure
+from mlops.plan.figures import pool_change
 from mlops.plan.inventory import Resource
 from mlops.plan.permissions import Grant
 from mlops.review.stateful import LOST
@@ -27,6 +28,9 @@ class Headline(BaseModel):
         description="In which way."
     )
     text: str = Field(description="One line.")
+    covers: list[tuple[str, ...]] = Field(
+        default=[], exclude=True, description="Keys of the rows (grants, ways in, pools) that it says all of."
+    )
 
 
 def headlines(
@@ -72,7 +76,9 @@ def _deletions(changes: Iterable[Change], old: dict[str, Resource]) -> Iterator[
 
 def _way(row: Exposure) -> Headline:
     verb = "can" if row.public else "may"
-    return Headline(kind="exposure", text=f"{row.target} {verb} be reached from {row.source}: {row.way}")
+    return Headline(
+        kind="exposure", text=f"{row.target} {verb} be reached from {row.source}: {row.way}", covers=[row.key]
+    )
 
 
 # How much a role allows, by the last word of its name; what is not here is not compared.
@@ -97,9 +103,12 @@ def _wider(added: Iterable[Grant], removed: Iterable[Grant]) -> Iterator[Headlin
     for grant in added:
         earlier = freed.get((grant.principal, grant.resource))
         if not earlier:
-            text = f"{grant.principal} gets {grant.role} on {grant.resource}"
+            covers = [grant.key]
+            condition = f" if {grant.condition}" if grant.condition else ""
+            text = f"{grant.principal} gets {grant.role} on {grant.resource}{condition}"
         else:
             old = earlier.pop(0)
+            covers = [grant.key, old.key]
             before, after = _rank(old.role), _rank(grant.role)
             if before is not None and after is not None and after < before:
                 continue
@@ -107,20 +116,19 @@ def _wider(added: Iterable[Grant], removed: Iterable[Grant]) -> Iterator[Headlin
                 change = f"{grant.role}, condition {old.condition or 'none'} -> {grant.condition or 'none'},"
             else:
                 change = f"{old.role} -> {grant.role}"
+                if old.condition != grant.condition:
+                    change += f", condition {old.condition or 'none'} -> {grant.condition or 'none'},"
             text = f"{grant.principal}: {change} on {grant.resource}"
-        yield Headline(kind="permission", text=text)
+        yield Headline(kind="permission", text=text, covers=covers)
 
 
 def _machines(pools: Iterable[PoolChange]) -> Iterator[Headline]:
     for pool in pools:
         old, new = pool.old, pool.new
         if old and new and old.machine_type != new.machine_type:
-            text = f"{pool.name}: {old.machine_type or 'unknown'} -> {new.machine_type or 'unknown'}"
-            yield Headline(kind="machine type", text=text)
+            yield Headline(kind="machine type", text=pool_change(pool), covers=[(pool.name,)])
         elif new and (new.maximum.machines or 0) > ((old.maximum.machines or 0) if old else 0):
-            before = f"{old.maximum.machines} -> " if old else ""
-            text = f"{pool.name}: at most {before}{new.maximum.machines} of {new.machine_type or 'unknown'}"
-            yield Headline(kind="capacity", text=text)
+            yield Headline(kind="capacity", text=pool_change(pool), covers=[(pool.name,)])
 
 
 def _images(changes: Iterable[Change]) -> Iterator[Headline]:

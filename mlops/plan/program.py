@@ -5,6 +5,7 @@ of this project, so that the program's own modules are those of its checkout.
 """
 
 import functools
+import hashlib
 import json
 import logging
 import os
@@ -177,7 +178,8 @@ def _plain(value: Any) -> Any:
         if signature == rpc._special_resource_sig:
             return value.get("urn")
         if signature is not None:
-            return {key: _plain(inner) for key, inner in value.items() if key != rpc._special_sig_key}
+            plain = {key: _plain(inner) for key, inner in value.items() if key != rpc._special_sig_key}
+            return _asset(plain) if isinstance(plain.get("path"), str) else plain
         # A protobuf map has no order.
         return {key: _plain(inner) for key, inner in sorted(value.items())}
     if isinstance(value, list):
@@ -185,6 +187,16 @@ def _plain(value: Any) -> Any:
     if value == rpc.UNKNOWN:
         return _UNKNOWN
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _asset(asset: dict[str, Any]) -> dict[str, Any]:
+    """A file or an archive by what it holds: its path is another one in every checkout."""
+    path = Path(asset["path"])
+    if path.is_file():
+        asset["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        asset["path"] = str(path.relative_to(Path.cwd()))
+    return asset
 
 
 @functools.cache

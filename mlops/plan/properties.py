@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mlops.plan.values import at
 
+_FEW = 2
+
 
 class Property(BaseModel):
     """One property that changes."""
@@ -25,7 +27,7 @@ class Property(BaseModel):
     old: Any = Field(default=None, description="Its value before; None if there was none.")
     new: Any = Field(default=None, description="Its value after; None if there is none.")
     text: list[str] = Field(default=[], description="Of a long text instead: its unified diff, line by line.")
-    told: bool = Field(default=False, description="Whether it is but a change of images.")
+    told: bool = Field(default=False, description="Whether headlines say all of it: a machine type, or images.")
 
 
 def properties(old: Any, new: Any, path: str = "") -> Iterator[Property]:
@@ -45,6 +47,9 @@ def properties(old: Any, new: Any, path: str = "") -> Iterator[Property]:
         before, after = _keyed(old), _keyed(new)
         for key in [*before, *(key for key in after if key not in before)]:
             yield from properties(before.get(key), after.get(key), f"{path}[{key}]")
+        return
+    if isinstance(old, list) and isinstance(new, list) and _all_texts(old) and _all_texts(new) and len(old) > 1:
+        yield Property(path=path, text=_unified("\n".join(old), "\n".join(new)))
         return
     if isinstance(old, str) and isinstance(new, str):
         inner = _embedded(old), _embedded(new)
@@ -77,6 +82,10 @@ def _join(path: str, key: str) -> str:
 
 def _all_maps(items: list[Any]) -> bool:
     return all(isinstance(item, dict) for item in items)
+
+
+def _all_texts(items: list[Any]) -> bool:
+    return all(isinstance(item, str) for item in items)
 
 
 def _keyed(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -122,5 +131,8 @@ def _yaml(value: Any) -> str:
 
 
 def _unified(old: str, new: str) -> list[str]:
-    lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2))
-    return lines[2:]
+    before, after = old.splitlines(), new.splitlines()
+    lines = list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]
+    changed = [line for line in lines if line[:1] in ("-", "+")]
+    # A few lines say enough without those around them.
+    return changed if len(changed) <= _FEW else lines

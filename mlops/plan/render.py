@@ -15,10 +15,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from rich.tree import Tree
 
-from mlops.plan.capacity import Amount, Capacity, Pool, PoolChange
+from mlops.plan.capacity import Capacity
 from mlops.plan.changes import Change
 from mlops.plan.diff import Difference
 from mlops.plan.exposure import Exposure
+from mlops.plan.figures import amounts, kind, pairs, pool_change, span
 from mlops.plan.headlines import short_type, some
 from mlops.plan.permissions import Grant
 from mlops.plan.properties import Property
@@ -165,99 +166,53 @@ def _public(row: Exposure) -> str:
 def _capacity(found: Capacity) -> Table:
     figures = ("machines", "vCPU", "memory GB", "disk GB")
     rows = [
-        [pool.name, _kind(pool), *(_span(low, high) for low, high in _pairs(pool.minimum, pool.maximum))]
+        [pool.name, kind(pool), *(span(low, high) for low, high in pairs(pool.minimum, pool.maximum))]
         for pool in found.pools
     ]
-    total = [_span(low, high) for low, high in _pairs(found.minimum, found.maximum)]
+    total = [span(low, high) for low, high in pairs(found.minimum, found.maximum)]
     note = f"all but what is not known of {some(found.unknown)}" if found.unknown else ""
     return Table(["pool", "kind", *figures], [*rows, ["all", note, *total]], right=figures)
-
-
-def _kind(pool: Pool) -> str:
-    parts = [pool.machine_type or ("" if pool.kind == "disk" else "unknown machine type"), "spot" if pool.spot else ""]
-    return " ".join(filter(None, [*parts, pool.kind, f"by {pool.scaled_by}" if pool.scaled_by else ""]))
-
-
-def _pairs(low: Amount, high: Amount) -> list[tuple[float | None, float | None]]:
-    return [
-        (low.machines, high.machines),
-        (low.vcpu, high.vcpu),
-        (low.memory_gb, high.memory_gb),
-        (low.disk_gb, high.disk_gb),
-    ]
-
-
-def _span(low: float | None, high: float | None) -> str:
-    return _number(low) if low == high else f"{_number(low)} to {_number(high)}"
-
-
-def _number(value: float | None) -> str:
-    return "?" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 # A difference
 
 
 def _difference(found: Difference) -> Iterator[Section]:
-    headlines = []
-    for kind, group in groupby(found.headlines, key=lambda headline: headline.kind):
+    items: list[Item] = []
+    covered: set[tuple[str, ...]] = set()
+    for kind_, group in groupby(found.headlines, key=lambda headline: headline.kind):
         lines = list(group)
-        headlines += [Item("!", headline.text, label=kind) for headline in lines[:_HEADLINES]]
+        for headline in lines[:_HEADLINES]:
+            items.append(Item("!", headline.text, label=kind_))
+            covered.update(headline.covers)
         if len(lines) > _HEADLINES:
-            headlines.append(Item("!", f"and {len(lines) - _HEADLINES} more, below", label=kind))
-    if headlines:
-        yield Section("", headlines)
+            items.append(Item("!", f"and {len(lines) - _HEADLINES} more, below", label=kind_))
+    if items:
+        yield Section("", items)
+    pools = [pool_change(pool) for pool in found.pools if (pool.name,) not in covered]
     if found.pools:
         totals = [
-            Item("~", f"{word} of all: {change}")
+            f"{word} {change}"
             for word, old, new in (
                 ("minimum", found.old_capacity.minimum, found.new_capacity.minimum),
                 ("maximum", found.old_capacity.maximum, found.new_capacity.maximum),
             )
-            if (change := _amounts(old, new))
+            if (change := amounts(old, new))
         ]
-        yield Section("Capacity", [*map(_pool, found.pools), *totals])
-    grants = [Item("-", _grant(grant)) for grant in found.grants_removed]
-    grants += [Item("+", _grant(grant)) for grant in found.grants_added]
+        yield Section(f"Capacity: {'; '.join(totals) or 'the same in sum'}", [Item("~", text) for text in pools])
+    grants = [Item("-", _grant(grant)) for grant in found.grants_removed if grant.key not in covered]
+    grants += [Item("+", _grant(grant)) for grant in found.grants_added if grant.key not in covered]
     if grants:
         yield Section("Permissions", grants)
-    ways = [Item("-", _way(row)) for row in found.exposure_removed]
-    ways += [Item("+", _way(row)) for row in found.exposure_added]
+    ways = [Item("-", _way(row)) for row in found.exposure_removed if row.key not in covered]
+    ways += [Item("+", _way(row)) for row in found.exposure_added if row.key not in covered]
     if ways:
         yield Section("Exposure", ways)
     if found.changes:
-        yield Section("Resources", list(_changes(found.changes)))
-    if found.outputs:
-        yield Section("Outputs", [Item("~", _value_change(item), diff=_cut(item.text)) for item in found.outputs])
-
-
-def _amounts(old: Amount, new: Amount) -> str:
-    """What of two amounts differs."""
-    names = ("machines", "vCPU", "GB memory", "GB disk")
-    return ", ".join(
-        f"{_number(before)} -> {_number(after)} {name}"
-        for name, (before, after) in zip(names, _pairs(old, new), strict=True)
-        if before != after
-    )
-
-
-def _pool(change: PoolChange) -> Item:
-    old, new = change.old, change.new
-    if not (old and new):
-        pool = old or new
-        assert pool  # noqa: S101  one of them is there
-        spans = [_span(low, high) for low, high in _pairs(pool.minimum, pool.maximum)]
-        text = f"{pool.name}: {spans[0]} {_kind(pool)}: {spans[1]} vCPU, {spans[2]} GB memory, {spans[3]} GB disk"
-        return Item("+" if new else "-", text)
-    before, after = _kind(old), _kind(new)
-    if old.machine_type != new.machine_type:
-        before, after = old.machine_type or "unknown", new.machine_type or "unknown"
-    parts = [f"{before} -> {after}" if before != after else after]
-    before, after = (_span(pool.minimum.machines, pool.maximum.machines) for pool in (old, new))
-    parts.append(f"{before} -> {after} machines" if before != after else f"{after} machines")
-    if most := _amounts(old.maximum, new.maximum):
-        parts.append(f"at most {most}")
-    return Item("~", f"{new.name}: {'; '.join(parts)}")
+        grantors = {grant.urn for grant in (*found.grants_added, *found.grants_removed)}
+        yield Section("Resources", list(_changes(found.changes, grantors)))
+    if outputs := [item for item in found.outputs if not item.told]:
+        yield Section("Outputs", [Item("~", _value_change(item), diff=_cut(item.text)) for item in outputs])
 
 
 def _grant(grant: Grant) -> str:
@@ -272,13 +227,16 @@ def _way(row: Exposure) -> str:
 _MARKS = {"added": "+", "removed": "-", "changed": "~", "renamed": ">"}
 
 
-def _changes(changes: Sequence[Change]) -> Iterator[Item]:
-    only_images = []
+def _changes(changes: Sequence[Change], grantors: set[str]) -> Iterator[Item]:
+    said = []
     for change in changes:
         rest = [item for item in change.properties if not item.told]
         name = f"{short_type(change.type)} {change.name}"
         if change.action == "changed" and not rest:
-            only_images.append(name)
+            said.append(name)
+            continue
+        if change.action in ("added", "removed") and change.urn in grantors and not change.hint:
+            said.append(f"{_MARKS[change.action]} {name}")
             continue
         if change.old_urn:
             name += f", which was {change.old_urn.split('::', 3)[3]}"
@@ -294,8 +252,8 @@ def _changes(changes: Sequence[Change]) -> Iterator[Item]:
             yield Item(_MARKS[change.action], name, more=values)
             for item in texts:
                 yield Item(_MARKS[change.action], f"{name}: {item.path}", diff=_cut(item.text))
-    if only_images:
-        yield Item("~", f"of these only the image: {', '.join(only_images)}")
+    if said:
+        yield Item("~", f"what is said above, and nothing else, of {some(said, 5)}")
 
 
 def _value_change(item: Property) -> str:
