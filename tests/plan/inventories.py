@@ -108,6 +108,9 @@ def _contradictions(before: Any, after: Any, where: str) -> list[str]:
         return []
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
         return [line for key in before for line in _contradictions(before[key], after[key], f"{where}.{key}")]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = enumerate(zip(before, after, strict=True))
+        return [line for index, (old, new) in pairs for line in _contradictions(old, new, f"{where}.{index}")]
     return [] if before == after else [f"{where} is {before!r} in the preview and {after!r} in the update"]
 
 

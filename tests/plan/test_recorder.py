@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import ROOT
+from infra.settings import ROOT, stacks
 from mlops.plan import SECRET, UNKNOWN, Inventory, PlanError, record
 
 OPTIONS = """
@@ -174,4 +174,4 @@ def test_as_a_command_it_prints_json_or_one_line() -> None:
     assert json.loads(good.stdout)["stack"] == "local"
     bad = subprocess.run([*command, "../local"], cwd=ROOT, capture_output=True, text=True)
     assert (bad.returncode, bad.stdout) == (2, "")
-    assert bad.stderr == "there is no stack '../local', so nothing was read; there are: local\n"
+    assert bad.stderr == f"there is no stack '../local', so nothing was read; there are: {', '.join(stacks())}\n"
