@@ -18,6 +18,7 @@ import pytest
 
 from infra.images import name as image_name
 from jobs.model_refit.context import IMAGES, SERVICE_ACCOUNTS, Context, Resources
+from jobs.model_refit.parameters import DEFAULTS
 from jobs.model_refit.templates import render
 from mlops.cli.models import quality
 from mlops.engines.embedded.argo import Workflows
@@ -28,7 +29,8 @@ from mlops.engines.embedded.scheduler import Scheduler, machine
 from mlops.engines.embedded.state import Store
 from mlops.engines.embedded.tasks import Processes
 from mlops.feed.data import load
-from mlops.registry import Registry, VersionSummary
+from mlops.registry import Manifest, Registry, VersionSummary, reproduction
+from mlops.registry.manifest import parse, validated
 from mlops.registry.scorers import SCORERS
 from tests.argo.conftest import Engine, node_of, phases
 
@@ -82,6 +84,8 @@ FAILING: dict[str, dict[str, str]] = {
     "no-data": {"data_uri": "gs://data/raw/broken"},
 }
 """Runs that cannot."""
+AGAIN = "made-again"
+"""The run that `models reproduce` would start for the version of `first`."""
 WAIT = "onFailureRetryInterval: 10"
 """What the operator waits before it tries again; here a second is enough."""
 COMMON = {"trials": "2", "ntrees": "20"}
@@ -91,7 +95,7 @@ KILLED = {"first": ("transform.py", "transform"), "afresh": ("train.py", "train(
 
 @pytest.fixture(scope="module")
 def refits(tmp_path_factory: pytest.TempPathFactory) -> Refits:
-    """Six refits with few trees, one after the other; in two of them a step is killed once."""
+    """Seven refits with few trees, one after the other; in two of them a step is killed once."""
     state = tmp_path_factory.mktemp("refit")
     return asyncio.run(_run(state))
 
@@ -130,7 +134,12 @@ async def _run(state: Path) -> Refits:
         for definition in json.loads(json.dumps(render(context)).replace(WAIT, f"{WAIT[:-2]}1")):
             workflows.register(definition)
         done = {}
-        for name, given_parameters in (STORED | FAILING).items():
+        for name, given_parameters in (STORED | FAILING | {AGAIN: {}}).items():
+            if name == AGAIN:
+                uid = done["first"]["metadata"]["uid"]
+                stored = client.bucket("models").blob(f"models/model-refit/model-refit_v1_{uid}/manifest.json")
+                manifest = parse(Manifest, await asyncio.to_thread(stored.download_as_bytes), "it")
+                given_parameters = reproduction.request(manifest, DEFAULTS)  # noqa: PLW2901
             parameters = [{"name": key, "value": value} for key, value in (COMMON | given_parameters).items()]
             reference = {"workflowTemplateRef": {"name": "model-refit"}, "arguments": {"parameters": parameters}}
             workflows.submit({"metadata": {"name": name}, "spec": reference})
@@ -160,7 +169,9 @@ async def _kill(workflows: Workflows, run: str, program: str, step: str) -> None
         nodes = [n["id"] for n in workflows.get(run)["status"]["nodes"].values() if n["displayName"] == f"{step}(0)"]
         marks = [uid, *(f"/{run}/{node}/" for node in nodes)]
         each = ((path.parent.name, _words(path)) for path in Path("/proc").glob("[0-9]*/cmdline"))
-        return [int(pid) for pid, words in each if program in words and any(mark in words for mark in marks)]
+        # What starts the process has the same words, and is none of the step's.
+        steps = ((pid, words) for pid, words in each if program in words and "launcher.py" not in words)
+        return [int(pid) for pid, words in steps if any(mark in words for mark in marks)]
 
     async with asyncio.timeout(300):
         while not (pids := found()):  # noqa: ASYNC110 - nothing tells of a process
@@ -222,6 +233,14 @@ def test_the_same_inputs_give_the_same_model_and_the_same_library_and_another_se
     assert digests["other-seed"] != digests["first"]
     assert refits.jar("afresh") == refits.jar("first")
     assert refits.jar("other-seed") != refits.jar("first")
+
+
+def test_a_version_is_made_again_by_one_trial_with_the_parameters_of_the_one_that_won(refits: Refits) -> None:
+    was, now = (validated(Manifest, refits.read(name, "manifest.json"), name) for name in ("first", AGAIN))
+    assert now.model_digest == was.model_digest
+    assert refits.jar(AGAIN) == refits.jar("first")
+    assert now.parameters["trials"] == 1
+    assert [one.what for one in reproduction.differences(was, now)] == (["code"] if was.code.dirty else [])
 
 
 def test_what_did_not_change_is_not_repeated_and_a_version_names_where_it_came_from(refits: Refits) -> None:
