@@ -110,5 +110,6 @@ class KubernetesPlatform(pulumi.ComponentResource):
                 opts=below,
             )
             self.providers[cluster] = provider
-            self.ready[cluster] = [*operators.ready, *accounts.ready, *access.grants]
+            # With namespaces and accounts before them, since the operators come after those.
+            self.ready[cluster] = [*operators.ready, *access.grants]
         self.register_outputs({})
