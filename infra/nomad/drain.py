@@ -23,12 +23,13 @@ def drain(regions: Iterable[Later]) -> pulumi.ResourceHook:
     by_region: Mapping[str, Later] = {later.region: later for later in regions}
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
-        outputs = args.old_outputs or {}
-        later = by_region.get(str(outputs.get("region")))
+        # A job in a region is called after both, in `infra.workloads.nomad_jobs`.
+        later = by_region.get(args.name.removesuffix(f"-{args.id}"))
         # A region that is no longer in the settings is taken away with its machines, and whatever runs on them.
         api = await later.api() if later else None
         if api:
-            await asyncio.to_thread(stop, api, args.id, str(outputs.get("namespace") or "default"))
+            namespace = str((args.old_outputs or {}).get("namespace") or "default")
+            await asyncio.to_thread(stop, api, args.id, namespace)
 
     return pulumi.ResourceHook("nomad-drain", before)
 
