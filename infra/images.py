@@ -7,6 +7,8 @@ Hashed are the path, mode and bytes of every file in `images/<folder>/` (its Doc
 its lock files among them), of every file outside it that the Dockerfile copies from the build context, which is the
 project's root, and of `.dockerignore`. A file counts if git tracks it or would: one that is new and not yet added
 changes the image that a laptop builds, an ignored one (`node_modules/`) does not.
+
+`python -m infra.images REPOSITORY` prints a line `<folder> <name>` for each, for whoever builds and pushes them.
 """
 
 import hashlib
@@ -14,6 +16,7 @@ import json
 import re
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 
@@ -90,3 +93,11 @@ def _copied(dockerfile: str) -> list[str]:
         paths = json.loads(rest) if rest.startswith("[") else rest.split()
         sources += [path.removeprefix("./").rstrip("/") or "." for path in paths[:-1]]
     return sources
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("give the repository that names begin with, and nothing else")
+    checkout = Path(__file__).resolve().parents[1]
+    for found in sorted(checkout.glob("images/*/Dockerfile")):
+        print(found.parent.name, name(checkout, found.parent.name, sys.argv[1]))

@@ -1,14 +1,13 @@
-"""What a person does after `pulumi up`: the commands, with the stack's own names in them. Pure, but for reading images.
+"""What a person does after `pulumi up`: the commands, with the stack's own names in them. Pure.
 
 Owns the stack output `next_steps`: lines for a shell, comments among them. Why each is done, and what it prints, is in
 docs/runbooks/first-up.md.
 """
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra import images, naming
+from infra import naming
 from infra.kubernetes import names
 from infra.settings import Settings
 from infra.settings.kubernetes import ClusterSettings
@@ -21,33 +20,32 @@ def next_steps(stack: str, settings: Settings, root: Path) -> list[str]:
     Args:
         stack: The stack's name.
         settings: Its settings.
-        root: The checkout, with its `images/` and `jobs/`.
+        root: The checkout, with its `jobs/`.
     """
     if not settings.gcp:
         return []
-    return [*_push(settings, root), *_nomad(stack, settings, root), *_kubernetes(stack, settings, root)]
+    return [*_push(settings), *_nomad(stack, settings, root), *_kubernetes(stack, settings, root)]
 
 
-def _push(settings: Settings, root: Path) -> Iterator[str]:
+def _push(settings: Settings) -> Iterator[str]:
     repository = naming.image_repository(settings)
     yield "# Build and push the images: the engines pull them when the first run needs them."
-    yield f"gcloud auth configure-docker {shlex.quote(repository.partition('/')[0])}"
-    for dockerfile in sorted((root / "images").glob("*/Dockerfile")):
-        folder = dockerfile.parent.name
-        name = images.name(root, folder, repository)
-        yield f"docker build --platform linux/amd64 --tag {name} --file images/{folder}/Dockerfile . &&"
-        yield f"  docker push {name}"
+    yield f"gcloud auth configure-docker {repository.partition('/')[0]}"
+    yield f".venv/bin/python -m infra.images {repository} | while read -r folder name; do"
+    yield '  docker build --platform linux/amd64 --tag "$name" --file "images/$folder/Dockerfile" . &&'
+    yield '  docker push "$name" || break'
+    yield "done"
 
 
 def _nomad(stack: str, settings: Settings, root: Path) -> Iterator[str]:
     if not settings.nomad.regions:
         return
     yield "# Offer Nomad on this machine until Ctrl-C, its UI among it; it prints the addresses."
-    yield f"mlops tunnel --stack {stack}"
+    yield f".venv/bin/mlops tunnel --stack {stack}"
     if jobs := pipelines.files(root, pipelines.NOMAD):
         job = naming.job_id(jobs[0].parent.name)
         yield "# The first training."
-        yield f"mlops tunnel --stack {stack} -- mlops run {job} --stack {stack} -p model_version=1"
+        yield f".venv/bin/mlops tunnel --stack {stack} -- .venv/bin/mlops run {job} --stack {stack} -p model_version=1"
 
 
 def _kubernetes(stack: str, settings: Settings, root: Path) -> Iterator[str]:
@@ -56,8 +54,8 @@ def _kubernetes(stack: str, settings: Settings, root: Path) -> Iterator[str]:
         if workflows := pipelines.files(root, pipelines.ARGO):
             job = naming.job_id(workflows[0].parent.name)
             yield "# Raw data, under its digest, and the first refit of it."
-            yield f"mlops data push areas.csv customers.csv --stack {stack}"
-            yield f"mlops run {job} --stack {stack} -p model_version=1 -p data_uri=URI"
+            yield f".venv/bin/mlops data push areas.csv customers.csv --stack {stack}"
+            yield f".venv/bin/mlops run {job} --stack {stack} -p model_version=1 -p data_uri=URI"
 
 
 def _argo(cluster: str, own: ClusterSettings, settings: Settings) -> Iterator[str]:
