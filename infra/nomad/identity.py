@@ -41,7 +41,7 @@ def jwks_json(keys: list[dict[str, Any]]) -> str:
     if not taken:
         raise pulumi.RunError(
             "Nomad publishes no RSA key, so Google would take none of its tokens; make one by `nomad operator root "
-            "keyring rotate -full`"
+            "keyring rotate -now`"
         )
     return json.dumps({"keys": sorted(taken, key=lambda key: key["kid"])}, sort_keys=True, separators=(",", ":"))
 

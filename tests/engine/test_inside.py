@@ -37,6 +37,7 @@ from mlops.engines.base import EngineError
 from mlops.engines.nomad import NomadEngine
 from tests.conftest import CHECKOUT
 from tests.engine.agent import free_ports
+from tests.tunnel.world import World
 
 pytestmark = [
     pytest.mark.engine,
@@ -279,7 +280,7 @@ def test_tasks_prove_who_they_are_by_a_token_that_the_handed_over_keys_verify(no
     token, file, *content = nomad.said(nomad.dispatch(job, show)).splitlines()
     assert file == "[]", "without a Variable the task has its machine's credentials"
     assert "".join(content).strip() == ""
-    claims = verified(token, json.loads(jwks_json(requests_keys(nomad))))
+    claims = verified(token, json.loads(jwks_json(published(nomad))))
     assert claims["sub"] == subject(REGION, "default", job, "training", "store")
     assert claims["aud"] == AUDIENCE
     assert claims["iss"] == ISSUER
@@ -290,6 +291,33 @@ def test_tasks_prove_who_they_are_by_a_token_that_the_handed_over_keys_verify(no
     _, file, *content = nomad.said(nomad.dispatch(job, show)).splitlines()
     assert file == "[/secrets/google.json]"
     assert "".join(content).strip() == credentials
+
+
+def test_a_person_works_through_the_tunnel(nomad: Agent, world: World) -> None:
+    """With Nomad's own command, by the variables that a tunnel sets, as docs/runbooks say."""
+    shutil.copy(nomad.ca_folder / "ca.pem", world.folder / "bin" / "ca.pem")
+    world.live(REGION, "server", int(nomad.api.address.rpartition(":")[2]))
+
+    def through(*command: str, token: str = TOKEN) -> str:
+        process = world.start("--region", REGION, "--", "env", f"NOMAD_TOKEN={token}", *command)
+        output, errors = process.communicate(timeout=_PATIENCE)
+        assert process.returncode == 0, output + errors
+        return output
+
+    made = through("nomad", "acl", "token", "create", "-name=me", "-role-name=dispatcher", "-ttl=8h", "-json")
+    token = json.loads(made)["SecretID"]
+    assert "dispatcher" in through("nomad", "acl", "token", "self", token=token)
+
+    before = {key["kid"] for key in published(nomad)}
+    through("nomad", "operator", "root", "keyring", "rotate", "-prepublish=24h")
+    listed = through("nomad", "operator", "root", "keyring", "list")
+    assert "prepublished" in listed
+    after = until(lambda: len(keys := published(nomad)) > len(before) and keys)
+    handed_over = json.loads(jwks_json(after))
+    assert before < {key["kid"] for key in handed_over["keys"]}, "Google can be told of a key before it is used"
+    assert nomad.register("late", blocks='identity {\nname = "google"\naud = ["google"]\nfile = true\nttl = "1h"\n}').ok
+    (token,) = nomad.said(nomad.dispatch("late", 'cat "$NOMAD_SECRETS_DIR/nomad_google.jwt"; echo')).splitlines()
+    assert verified(token, {"keys": [key for key in handed_over["keys"] if key["kid"] in before]})
 
 
 def test_keys_that_google_does_not_take_are_left_out_and_told() -> None:
@@ -321,7 +349,7 @@ def test_a_job_is_drained_of_its_runs_alone(nomad: Agent) -> None:
         drain.stop(replace(nomad.api, address=f"https://127.0.0.1:{nobody}"), "drained", "default")
 
 
-def requests_keys(nomad: Agent) -> list[dict[str, Any]]:
+def published(nomad: Agent) -> list[dict[str, Any]]:
     """The public keys that Nomad publishes."""
     address, ca = f"{nomad.api.address}/.well-known/jwks.json", str(nomad.ca_folder / "ca.pem")
     return requests.get(address, verify=ca, timeout=30).json()["keys"]
