@@ -1,20 +1,24 @@
 """`mlops tunnel` as a person runs it: real processes and sockets; only Google between them is stood in for."""
 
+import fcntl
 import hashlib
 import json
 import os
+import pty
 import signal
 import socket
 import socketserver
 import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -193,11 +197,8 @@ def test_a_client_that_has_said_everything_still_gets_its_answer(world: World) -
         assert b"".join(iter(lambda: connection.recv(100), b"")) == b"askaskask"
 
 
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 5), (signal.SIGTERM, 128 + signal.SIGTERM)])
-def test_a_signal_is_the_commands_and_leaves_nothing_running(world: World, sign: signal.Signals, code: int) -> None:
-    world.live("eu", "server-a", Server(echo).port)
-    # Interrupted, it still uses its tunnel, as `pulumi` does to end what it has begun.
-    script = """
+# Interrupted, it uses its tunnel once more, as `pulumi` does to end what it has begun; a second interrupt would end it.
+WORKER = """
 import socket, sys, time
 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
     connection.sendall(b"x")
@@ -206,16 +207,42 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
         time.sleep(600)
     except KeyboardInterrupt:
         connection.sendall(b"y")
-        sys.exit(5 if connection.recv(1) == b"y" else 6)
+        answer = connection.recv(1)
+        time.sleep(1)
+        sys.exit(5 if answer == b"y" else 6)
 """
-    process = world.start("--", sys.executable, "-c", script, str(world.ports["eu"]))
-    assert process.stdout
-    assert process.stdout.readline() == "b'x'\n"
-    assert len(world.left()) == 1
-    process.send_signal(sign)
-    assert process.wait(_PATIENCE) == code, process.communicate()
-    assert world.left() == []
-    process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("sign", "code"),
+    [(signal.SIGINT, 5), (signal.SIGTERM, 128 + signal.SIGTERM), ("Ctrl-C", 5)],
+    ids=["interrupt", "terminate", "Ctrl-C at a terminal"],
+)
+def test_a_signal_is_the_commands_and_leaves_nothing_running(
+    world: World, sign: signal.Signals | Literal["Ctrl-C"], code: int
+) -> None:
+    world.live("eu", "server-a", Server(echo).port)
+    keyboard, terminal = pty.openpty()
+    options: dict[str, Any] = {}
+    if sign == "Ctrl-C":
+        own = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # noqa: E731  its standard input is then its terminal
+        options = {"stdin": terminal, "start_new_session": True, "preexec_fn": own}
+    process = world.start("--", sys.executable, "-c", WORKER, str(world.ports["eu"]), **options)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "b'x'\n"
+        assert len(world.left()) == 1
+        if isinstance(sign, signal.Signals):
+            process.send_signal(sign)
+        else:
+            os.write(keyboard, b"\x03")
+        assert process.wait(_PATIENCE) == code, process.communicate()
+        assert world.left() == []
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(keyboard)
+        os.close(terminal)
 
 
 @pytest.mark.parametrize(
