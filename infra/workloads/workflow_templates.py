@@ -80,6 +80,9 @@ class WorkflowTemplates(pulumi.ComponentResource):
             raise SettingsError(f"{PROJECT}:kubernetes: is missing, so there is no cluster to register with; add it")
         files = pipelines.files(root, pipelines.ARGO)
         rendered = [_rendered(file, root, settings, settings.kubernetes, cluster) for file in files]
+        if cluster and cluster != min(settings.kubernetes.clusters):
+            # A schedule is kept once, in the cluster that is first by name: in each it would start as many runs.
+            rendered = [[one for one in found if one["kind"] != "CronWorkflow"] for found in rendered]
 
         super().__init__(f"{PROJECT}:workloads:WorkflowTemplates", name, None, opts)
         self.names = []

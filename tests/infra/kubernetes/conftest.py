@@ -61,9 +61,14 @@ class Recorded:
     preview: Inventory
     update: Inventory
 
-    def named(self, name: str) -> Resource:
-        """A resource of the preview, by its logical name; components and providers are none."""
-        (found,) = [r for r in self.preview.resources if r.name == name and r.custom and ":providers:" not in r.type]
+    def named(self, name: str, kind: str = "") -> Resource:
+        """A resource of the preview, by its logical name and, where two have it, its kind; components are none."""
+        (found,) = [
+            resource
+            for resource in self.preview.resources
+            if resource.name == name and resource.custom and ":providers:" not in resource.type
+            if not kind or resource.type.endswith(f":{kind}")
+        ]
         return found
 
     def inside(self, cluster: str) -> list[Resource]:
@@ -103,5 +108,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     config["hybrid-mlops:network"]["subnets"]["us-east1"] = subnet
     config["hybrid-mlops:kubernetes"]["clusters"]["us"] = FURTHER_CLUSTER
     config["hybrid-mlops:gcp"] |= {"protect": True, "alert_emails": ["platform@example.com"]}
+    config["hybrid-mlops:jobs"]["model-refit"] = {
+        "variables": {"schedules": ["0 3 * * 0"]},
+        "parameters": {"data_uri": "gs://hybrid-mlops-dev-data/raw/x"},
+    }
     path.write_text(yaml.safe_dump(document))
     return Recorded(settings.load("dev", path.parent), record("dev", preview=True, root=tree), record("dev", root=tree))

@@ -84,7 +84,7 @@ def test_everything_comes_after_what_it_needs(recorded: Recorded, cluster: str) 
         before = recorded.before(recorded.named(operator))
         assert before >= {f"{namespaces}-mlops", f"{namespaces}-spark-operator", f"{namespaces}-policy-operator"}
         assert before >= {f"{namespaces}-quota", f"{accounts}-spark-binding", f"kubernetes-{cluster}-pools-system"}
-    template = recorded.named(f"templates-{cluster}-model-refit")
+    template = recorded.named(f"templates-{cluster}-model-refit", "WorkflowTemplate")
     assert recorded.before(template) >= {
         *operators,
         *(f"{accounts}-{role}-binding" for role in access.NEEDS),
@@ -135,7 +135,7 @@ def test_workloads_touch_what_they_need_and_nobody_can_undo_a_stored_version(rec
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
 def test_pods_go_to_the_pool_of_their_kind_where_the_cluster_has_one(recorded: Recorded, cluster: str) -> None:
-    template = recorded.named(f"templates-{cluster}-model-refit").inputs["spec"]["templates"]
+    template = recorded.named(f"templates-{cluster}-model-refit", "WorkflowTemplate").inputs["spec"]["templates"]
     placed = {one["name"]: (one.get("nodeSelector"), one.get("tolerations")) for one in template}
     spark = next(one["resource"]["manifest"] for one in template if one["name"] == "transform")
 
@@ -146,6 +146,11 @@ def test_pods_go_to_the_pool_of_their_kind_where_the_cluster_has_one(recorded: R
     assert placed["store"] == on("workflows")
     assert placed["train"] == (on("h2o") if cluster == "eu" else (None, None))
     assert ("hybrid-mlops/pool: spark" in spark) == (cluster == "eu")
+
+
+def test_a_schedule_is_kept_by_one_cluster(recorded: Recorded) -> None:
+    kept = [r.name for r in recorded.preview.resources if r.type.endswith(":CronWorkflow")]
+    assert kept == ["templates-eu-model-refit"], "in each cluster it would start as many runs"
 
 
 def test_failed_runs_are_told_to_the_channels_of_the_stack(recorded: Recorded) -> None:
