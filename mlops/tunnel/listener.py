@@ -37,7 +37,6 @@ class Listener:
         self.project, self.region, self.port = project, region, port
         self._tell = tell
         self._told: set[str] = set()
-        self._connections: set[asyncio.Task[None]] = set()
         self._asking = asyncio.Lock()
         self._found: list[Server] = []
         self._found_at = -float("inf")
@@ -45,32 +44,19 @@ class Listener:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen.
+        """Listen, for as long as the event loop runs; what is under way at its end is cut off.
 
         Raises:
             TunnelError: The port is taken.
         """
         try:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         except OSError as error:
             raise TunnelError(
                 f"127.0.0.1:{self.port} cannot be listened on ({os.strerror(error.errno or 0)}), so Nomad region "
                 f"{self.region} has no address here; end what uses the port (another `mlops tunnel`?), or change "
                 f"hybrid-mlops:nomad.regions.{self.region}.local_port"
             ) from None
-
-    async def stop(self) -> None:
-        """Close every connection, and end every tunnel."""
-        if self._server:
-            self._server.close()
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         whole = False

@@ -89,28 +89,25 @@ async def _run(
         asyncio.get_running_loop().add_signal_handler(sign, signals.put_nowait, sign)
     listeners = [Listener(project, offer.region, offer.port, tell) for offer in offers]
     with tempfile.TemporaryDirectory(prefix="mlops-tunnel-") as folder:
-        try:
-            for listener in listeners:
-                await listener.start()
-            asking = asyncio.create_task(_ca_folder(project, Path(folder)))
-            interrupted = asyncio.create_task(signals.get())
-            await asyncio.wait({asking, interrupted}, return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
-                return 128 + interrupted.result()
-            variables = environment(offers, asking.result())
-            if "NOMAD_CAPATH" not in variables:
-                tell(
-                    f"the certificate of Nomad's CA cannot be read in project {project}, as before the stack's first "
-                    "update, so NOMAD_CAPATH is not set"
-                )
-            ready(variables)
-            if not command:
-                return 128 + await interrupted
-            return await _command(command, variables, signals, interrupted)
-        finally:
-            await asyncio.gather(*(listener.stop() for listener in listeners))
+        for listener in listeners:
+            await listener.start()
+        asking = asyncio.create_task(_ca_folder(project, Path(folder)))
+        interrupted = asyncio.create_task(signals.get())
+        await asyncio.wait({asking, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            return 128 + interrupted.result()
+        variables = environment(offers, asking.result())
+        if "NOMAD_CAPATH" not in variables:
+            tell(
+                f"the certificate of Nomad's CA cannot be read in project {project}, as before the stack's first "
+                "update, so NOMAD_CAPATH is not set"
+            )
+        ready(variables)
+        if not command:
+            return 128 + await interrupted
+        return await _command(command, variables, signals, interrupted)
 
 
 async def _ca_folder(project: str, folder: Path) -> str | None:
