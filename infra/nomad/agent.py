@@ -64,7 +64,7 @@ def server(settings: Settings, region: str, index: int) -> dict[str, Any]:
             "client_introduction": {"enforcement": "none"},
             "oidc_issuer": naming.nomad_issuer(settings, region),
             # Google is given the public keys by the program, which must then hear of a new one: it is rotated by hand,
-            # docs/runbooks/rotate-certificates-and-tokens.md, and not every 720 hours by itself.
+            # docs/runbooks/rotate-identity-keys.md, and not every 720 hours by itself.
             "root_key_rotation_threshold": "87600h",
         },
         "autopilot": {"cleanup_dead_servers": True, "last_contact_threshold": "500ms"},
