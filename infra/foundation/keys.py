@@ -16,6 +16,14 @@ from infra.labels import labels
 from infra.settings import PROJECT, Settings
 
 ENCRYPT_AND_DECRYPT = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+_APIS = {
+    "storage": "storage",
+    "artifacts": "artifactregistry",
+    "secrets": "secretmanager",
+    "disks": "compute",
+    "kubernetes": "container",
+}
+"""The API whose own account uses each kind of key."""
 
 
 class RegionKeys:
@@ -94,7 +102,7 @@ class Keys(pulumi.ComponentResource, RegionKeys):
                             crypto_key_id=keys[kind].id,
                             role=ENCRYPT_AND_DECRYPT,
                             member=agents[kind],
-                            opts=pulumi.ResourceOptions(parent=self),
+                            opts=pulumi.ResourceOptions(parent=self, depends_on=[apis.by_name[_APIS[kind]]]),
                         )
                     )
             self._regions[region] = RegionKeys(keys)
@@ -106,33 +114,31 @@ class Keys(pulumi.ComponentResource, RegionKeys):
         return self._regions[region]
 
     def _agents(self, name: str, settings: Settings, apis: Apis) -> dict[str, pulumi.Input[str]]:
-        """The account by which Google's service uses each kind of key, as a member; it exists once this is known."""
+        """The account by which Google's service uses each kind of key, as a member.
+
+        Those of Compute Engine and GKE are made when their API is turned on, two others have to be made, and that of
+        Cloud Storage is made when it is first asked for, which is what the call is for
+        (hashicorp/terraform-provider-google#9730).
+        """
         assert settings.gcp, "the settings were checked"  # noqa: S101
         project, number = settings.gcp.project, settings.gcp.project_number
 
-        def made(api: str) -> pulumi.Output[str]:
+        def made(kind: str) -> pulumi.Output[str]:
             identity = projects.ServiceIdentity(
-                f"{name}-{api}-agent",
+                f"{name}-{_APIS[kind]}-agent",
                 project=project,
-                service=f"{api}.googleapis.com",
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[apis.by_name[api]]),
+                service=f"{_APIS[kind]}.googleapis.com",
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[apis.by_name[_APIS[kind]]]),
             )
             return identity.member
 
-        def of_its_api(api: str, domain: str) -> pulumi.Output[str]:
-            # Made when its API is turned on; a ServiceIdentity of it is refused.
-            return apis.by_name[api].id.apply(lambda _: f"serviceAccount:service-{number}@{domain}")
-
-        # Made when it is first asked for, which is what this call is for (hashicorp/terraform-provider-google#9730).
         asked = storage.get_project_service_account_output(
             project=project, opts=pulumi.InvokeOutputOptions(parent=self, depends_on=[apis.by_name["storage"]])
         )
-        agents: dict[str, pulumi.Input[str]] = {
+        return {
             "storage": asked.member,
-            "artifacts": made("artifactregistry"),
-            "secrets": made("secretmanager"),
-            "disks": of_its_api("compute", "compute-system.iam.gserviceaccount.com"),
+            "artifacts": made("artifacts"),
+            "secrets": made("secrets"),
+            "disks": f"serviceAccount:service-{number}@compute-system.iam.gserviceaccount.com",
+            "kubernetes": f"serviceAccount:service-{number}@container-engine-robot.iam.gserviceaccount.com",
         }
-        if "container" in apis.by_name:
-            agents["kubernetes"] = of_its_api("container", "container-engine-robot.iam.gserviceaccount.com")
-        return agents

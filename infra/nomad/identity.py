@@ -97,7 +97,9 @@ class WorkloadIdentity(pulumi.ComponentResource):
                 jwks_json=jwks_json([_NO_KEY]) if gone() else _keys(provider, after),
             ),
             # A Nomad that is gone cannot be asked, so what Google has of its keys stays.
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["oidc.jwksJson"] if gone() else None),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=after, ignore_changes=["oidc.jwksJson"] if gone() else None
+            ),
         )
 
     def member(self, region: str, namespace: str, job: str, group: str, task: str) -> pulumi.Output[str]:
