@@ -1,10 +1,12 @@
 """Inventories as files: `tests/inventories/<stack>.yaml` says what a stack registers, and is reviewed like code.
 
 `python -m tests.plan.inventories STACK` writes a stack's. The count of every resource type is exact; of a resource's
-fields and of a map only what the file names is compared, a list whole; `*` in a text stands for any.
+fields and of a map only what the file names is compared, of a list all of it; `*` in a text stands for any. What a
+preview cannot know has a reference to another resource in it, or a `*`.
 """
 
 import fnmatch
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,10 +16,20 @@ import yaml
 
 from infra.settings import ROOT
 from mlops.plan import SECRET, UNKNOWN, Inventory, Resource, record
+from mlops.plan.values import with_references
 
 FOLDER = ROOT / "tests" / "inventories"
-# What a job or a template says is its file's, which tests compare; made-up outputs say nothing.
-_LEFT_OUT = ("jobspec", "spec")
+# What a job, a template or a program says is its file's, which tests compare.
+_LEFT_OUT = {
+    "gcp:storage/bucketObject:BucketObject": "source",
+    "kubernetes:argoproj.io/v1alpha1:CronWorkflow": "spec",
+    "kubernetes:argoproj.io/v1alpha1:WorkflowTemplate": "spec",
+    "nomad:index/job:Job": "jobspec",
+}
+# Made-up outputs say nothing; references among the inputs say what comes from where.
+_EXCLUDED = {"type", "name", "urn", "custom", "outputs", "dependencies", "property_dependencies"}
+_LONG = 200
+"""Characters of a text that are shown."""
 
 
 def path(stack: str) -> Path:
@@ -27,6 +39,7 @@ def path(stack: str) -> Path:
 
 def describe(inventory: Inventory) -> dict[str, Any]:
     """An inventory as its file has it."""
+    inventory = with_references(inventory)
     return {
         "counts": dict(sorted(Counter(resource.type for resource in inventory.resources).items())),
         "resources": {_key(resource): _described(resource) for resource in inventory.resources},
@@ -74,14 +87,11 @@ def _key(resource: Resource) -> str:
 
 
 def _described(resource: Resource) -> dict[str, Any]:
-    fields = resource.model_dump(exclude_defaults=True, exclude={"type", "name", "urn", "custom", "outputs"})
-    fields["inputs"] = {name: value for name, value in resource.inputs.items() if name not in _LEFT_OUT}
+    fields = resource.model_dump(exclude_defaults=True, exclude=_EXCLUDED)
+    fields["inputs"] = {name: value for name, value in resource.inputs.items() if name != _LEFT_OUT.get(resource.type)}
     for name in ("parent", "provider", "deleted_with"):
         if name in fields:
             fields[name] = _short(fields[name])
-    for name in ("dependencies",):
-        if name in fields:
-            fields[name] = [_short(urn) for urn in fields[name]]
     return fields
 
 
@@ -91,12 +101,21 @@ def _short(urn: str) -> str:
 
 
 def _missing(expected: Any, actual: Any, where: str) -> list[str]:
+    if isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        pairs = enumerate(zip(expected, actual, strict=True))
+        return [line for index, (one, other) in pairs for line in _missing(one, other, f"{where}.{index}")]
+    if actual == UNKNOWN and _REFERENCE.search(str(expected)):
+        return []
     if isinstance(expected, dict) and isinstance(actual, dict):
         return [line for key, value in expected.items() for line in _missing(value, actual.get(key), f"{where}.{key}")]
     if isinstance(expected, str) and isinstance(actual, str) and "*" in expected:
         # Only `*` is special: names of types have brackets of their own.
         return [] if fnmatch.fnmatchcase(actual, expected.replace("[", "[[]")) else [_line(where, actual, expected)]
     return [] if expected == actual else [_line(where, actual, expected)]
+
+
+_REFERENCE = re.compile(r"\$\{[\w.-]+\}|\*")
+"""By which a text of a file says that a preview may not know it."""
 
 
 def _line(where: str, actual: Any, expected: Any) -> str:
@@ -114,24 +133,38 @@ def _contradictions(before: Any, after: Any, where: str) -> list[str]:
     return [] if before == after else [f"{where} is {before!r} in the preview and {after!r} in the update"]
 
 
-def _without_hashes(value: Any) -> Any:
-    """An image's hash changes with every byte of it, which its own tests are about."""
+def _shown(value: Any) -> Any:
+    """What a reviewer is to see: an image's hash changes with every byte of it, which its own tests are about."""
     if isinstance(value, dict):
-        return {
-            key: f"{inner.rpartition(':')[0]}:*" if key.startswith("image_") else _without_hashes(inner)
-            for key, inner in value.items()
-        }
-    return value
+        return {key: _shown(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shown(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    text = re.sub(r"(?<![0-9a-f])[0-9a-f]{20}(?![0-9a-f])", "*", value)
+    first = text.splitlines()[0] if text else ""
+    return f"{first[:_LONG]}*" if len(first) < len(text) or len(text) > _LONG else text
 
 
-def main(stack: str) -> None:
-    """Write a stack's inventory file."""
-    described = _without_hashes(describe(record(stack)))
-    header = f"# What stack {stack} registers. Written by: python -m tests.plan.inventories {stack}\n"
-    text = header + yaml.safe_dump(described, sort_keys=False, width=120)
-    FOLDER.mkdir(exist_ok=True)
-    path(stack).write_text(text, encoding="utf-8")
+def _marked(value: Any, preview: Any) -> Any:
+    """What a reviewer is to see, with a mark at what a preview does not know though it names no other resource."""
+    if isinstance(value, dict) and isinstance(preview, dict):
+        return {key: _marked(inner, preview.get(key)) for key, inner in value.items()}
+    if isinstance(value, list) and isinstance(preview, list) and len(value) == len(preview):
+        return [_marked(inner, other) for inner, other in zip(value, preview, strict=True)]
+    unmarked = isinstance(value, str) and preview == UNKNOWN and not _REFERENCE.search(value)
+    return f"{value}*" if unmarked else value
+
+
+def main(*stacks: str) -> None:
+    """Write stacks' inventory files."""
+    for stack in stacks:
+        header = f"# What stack {stack} registers. Written by: python -m tests.plan.inventories {stack}\n"
+        described = _marked(_shown(describe(record(stack))), describe(record(stack, preview=True)))
+        text = header + yaml.safe_dump(described, sort_keys=False, width=120)
+        FOLDER.mkdir(exist_ok=True)
+        path(stack).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
