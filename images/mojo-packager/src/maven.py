@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,8 +30,8 @@ class Maven:
     online: bool = False
     keep: bool = False
 
-    def run(self, project: Path, *arguments: str) -> None:
-        """Run goals in a project.
+    def run(self, project: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        """Run goals in a project, with more in the environment than this process has.
 
         Raises:
           PackagingError: It failed; the message is Maven's own first error.
@@ -43,12 +43,12 @@ class Maven:
         command = ["mvn", "-B", "-ntp", "-Dstyle.color=never", f"-Dmaven.repo.local={self.repository.absolute()}"]
         # Offline is about the network: repositories that are folders stay readable.
         command += [] if self.online else ["-o", "-Daether.offline.protocols=file"]
-        environment = {**os.environ, "MAVEN_OPTS": f"{JVM} {os.environ.get('MAVEN_OPTS', '')}".strip()}
+        options = f"{JVM} {os.environ.get('MAVEN_OPTS', '')}".strip()
         done = subprocess.run(
             [*command, *arguments],
             check=False,
             cwd=project,
-            env=environment,
+            env={**os.environ, **(environment or {}), "MAVEN_OPTS": options},
             capture_output=True,
             text=True,
             errors="replace",

@@ -24,6 +24,7 @@ import mojo
 import project
 from errors import InputError, PackagingError
 from maven import DEFAULT_REPOSITORY, IMAGE, Maven
+from registry import Registry
 
 GENMODEL = "3.46.0.11"
 PROGRAM = "packager.py"
@@ -320,18 +321,18 @@ def _libraries(genmodel: str, maven: Maven) -> Path:
 def _publish(options: argparse.Namespace, maven: Maven) -> None:
     package, coordinates = _read_package(options.package)
     jar = options.package / package["jar"]
-    if not re.fullmatch(r"(https://|file:///)[^\s]+", options.url):
+    if not re.fullmatch(r"(https://|http://127\.0\.0\.1[:/]|file:///)[^\s]+", options.url):
         raise InputError(f"--url={options.url!r}: must be https://... or file:///...; nothing was published")
-    if options.url.startswith("file:///"):
-        there = Path(options.url.removeprefix("file://")) / coordinates.folder / jar.name
-        if there.is_file():
-            if there.read_bytes() == jar.read_bytes():
-                print(f"{coordinates}: is already there, the same bytes")
-                return
-            raise InputError(
-                f"{coordinates}: is already in {options.url} with other bytes, and releases never change; "
-                "give another version"
-            )
+    registry = Registry.at(options.url, options.server_id)
+    there = registry.read(f"{coordinates.folder.as_posix()}/{jar.name}")
+    if there == jar.read_bytes():
+        print(f"{coordinates}: is already there, the same bytes")
+        return
+    if there is not None:
+        raise InputError(
+            f"{coordinates}: is already in {options.url} with other bytes, and releases never change; "
+            "give another version"
+        )
     base = jar.with_name(jar.name.removesuffix(".jar"))
     files = {"file": jar, "pomFile": Path(f"{base}.pom"), "sources": Path(f"{base}-sources.jar")}
     arguments = {**files, "url": options.url, "repositoryId": options.server_id}
@@ -341,7 +342,13 @@ def _publish(options: argparse.Namespace, maven: Maven) -> None:
         tempfile.TemporaryDirectory(prefix="mojo-packager-") as scratch,
         replace(maven, online=True).borrowed() as borrowed,
     ):
-        borrowed.run(Path(scratch), "org.apache.maven.plugins:maven-deploy-plugin:3.1.4:deploy-file", *values)
+        borrowed.run(
+            Path(scratch),
+            *registry.arguments(Path(scratch)),
+            "org.apache.maven.plugins:maven-deploy-plugin:3.1.4:deploy-file",
+            *values,
+            environment=registry.environment,
+        )
     print(f"{coordinates}: published to {options.url}")
 
 

@@ -3,10 +3,14 @@
 import csv
 import json
 import math
+import os
 import shutil
 import subprocess
 import zipfile
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from mojo_files import FIXTURE, jar_of, rewrite, set_ini
@@ -331,6 +335,89 @@ def test_score_refuses_a_folder_that_is_no_version(packager, version, tmp_path):
     (jar,) = (tmp_path / "other").glob("*.jar")
     jar.write_bytes(jar.read_bytes()[:3000])
     assert "or damaged" in one_line(packager.run("score", tmp_path / "other", stdin=GOOD), 2)
+
+
+class _Google(BaseHTTPRequestHandler):
+    """Artifact Registry and the metadata server of a pod, as far as publishing goes; a release is written once."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        if self.path.startswith("/computeMetadata/"):
+            assert self.headers["Metadata-Flavor"] == "Google"
+            self._answer(200, b'{"access_token": "of-the-pod"}')
+        elif not self._known():
+            self._answer(401)
+        elif self.path in self.server.files:
+            self._answer(200, self.server.files[self.path])
+        else:
+            self._answer(404)
+
+    def do_PUT(self):
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self._known():
+            self._answer(401)
+        elif self.path in self.server.files and "maven-metadata" not in self.path:
+            self._answer(409)
+        else:
+            self.server.files[self.path] = content
+            self._answer(201)
+
+    def _known(self):
+        return self.headers["Authorization"] == "Basic " + b64encode(b"oauth2accesstoken:of-the-pod").decode()
+
+    def _answer(self, code, content=b""):
+        self.send_response(code)
+        if code == 401:
+            self.send_header("WWW-Authenticate", 'Basic realm="google"')
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@pytest.fixture
+def google():
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Google) as server:
+        server.files = {}
+        Thread(target=server.serve_forever).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_pod_publishes_to_artifact_registry_with_its_own_identity(packager, library, google):
+    """The program itself but for one pattern: which addresses are Artifact Registry's."""
+    address = f"127.0.0.1:{google.server_port}"
+    program = (
+        "import re, sys; sys.path.insert(0, 'src'); import registry, packager; "
+        "registry.ARTIFACT_REGISTRY = re.compile('http://127'); sys.exit(packager.main(sys.argv[1:]))"
+    )
+    command = [
+        packager.command()[0],
+        "-c",
+        program,
+        "publish",
+        "--package",
+        library,
+        "--url",
+        f"http://{address}/maven",
+    ]
+
+    def publish(metadata=address):
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "GCE_METADATA_HOST": metadata}
+        return subprocess.run(command, cwd=packager.image, env=environment, capture_output=True, text=True, check=False)
+
+    done = publish()
+    assert done.returncode == 0, done.stderr
+    path = f"/maven/{jar_of(library).relative_to(library / 'repository')}"
+    assert google.files[path] == jar_of(library).read_bytes()
+    assert "of-the-pod" not in done.stdout + done.stderr
+    # A refit that took an earlier one's library publishes it again: Artifact Registry would refuse the second upload.
+    again = publish()
+    assert (again.returncode, "already there, the same bytes" in again.stdout) == (0, True), again.stderr
+    google.files[path] = b"other"
+    assert "releases never change" in one_line(publish(), 2)
+    assert "gives no token" in one_line(publish(metadata="127.0.0.1:9"), 1)
 
 
 def test_a_library_is_published_once_and_never_changed(packager, library, tmp_path):
