@@ -85,6 +85,6 @@ class KubernetesSettings(Model):
     )
     maven_repository: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")] | None = Field(
         default=None,
-        description="URL of the Maven repository that Java libraries are published to; without one they are stored "
-        "with their version only.",
+        description="URL of the Maven repository that Java libraries are published to; without one it is the stack's "
+        "own in Artifact Registry, beside `gcp`, and else they are stored with their version only.",
     )
