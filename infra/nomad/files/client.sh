@@ -2,9 +2,9 @@
 # Makes this machine a Nomad client, whenever it starts: packages, docker, the store program, Nomad, certificates, agent.
 set -euo pipefail
 # shellcheck source=lib.sh
-source /usr/local/lib/mlops/lib.sh
+source "${BASH_SOURCE[0]%/*}/lib.sh"
 # shellcheck source=machine.sh
-source /usr/local/lib/mlops/machine.sh
+source "${BASH_SOURCE[0]%/*}/machine.sh"
 
 install_packages ca-certificates curl docker.io iptables jq openssl python3 python3-venv unzip
 install_nomad

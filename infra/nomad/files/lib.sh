@@ -4,7 +4,7 @@
 
 # What this machine is told: PROJECT, NOMAD_REGION and so on, by boot.py.
 # shellcheck source=machine.env
-source /usr/local/lib/mlops/machine.env
+source "${BASH_SOURCE[0]%/*}/machine.env"
 
 METADATA=http://169.254.169.254/computeMetadata/v1
 TLS=/etc/nomad.d/tls
@@ -39,7 +39,9 @@ refresh_certificates() { # OWNER
     bundle=$(secret "$CERTIFICATES_SECRET")
     install --directory --owner="$1" --mode=0700 "$TLS"
     for part in ca certificate key; do
-        (umask 077 && jq --exit-status --raw-output ".$part" <<<"$bundle" >"$TLS/$part.new")
+        (umask 077 && jq --raw-output ".$part // empty" <<<"$bundle" >"$TLS/$part.new")
+        # An answer without it must not take the place of what works.
+        [[ -s $TLS/$part.new ]] || fail "$CERTIFICATES_SECRET has no $part"
         install_config "$TLS/$part.new" "$TLS/$part.pem" "$1"
         rm "$TLS/$part.new"
     done

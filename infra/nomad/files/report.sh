@@ -3,7 +3,7 @@
 # where nobody does, there is no leader.
 set -euo pipefail
 # shellcheck source=lib.sh
-source /usr/local/lib/mlops/lib.sh
+source "${BASH_SOURCE[0]%/*}/lib.sh"
 
 # Failed allocations are counted until Nomad collects them: told is by how many there are more than at the last report.
 seen=/run/mlops-failed

@@ -2,9 +2,9 @@
 # Makes this machine a Nomad server, whenever it starts: packages, disk, Nomad, secrets, agent, bootstrap of the ACLs.
 set -euo pipefail
 # shellcheck source=lib.sh
-source /usr/local/lib/mlops/lib.sh
+source "${BASH_SOURCE[0]%/*}/lib.sh"
 # shellcheck source=machine.sh
-source /usr/local/lib/mlops/machine.sh
+source "${BASH_SOURCE[0]%/*}/machine.sh"
 
 install_packages ca-certificates curl jq openssl unzip
 install_nomad

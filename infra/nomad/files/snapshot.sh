@@ -2,7 +2,7 @@
 # Saves a snapshot of Nomad's state in the bucket of logs. Every server has the timer; only the leader saves.
 set -euo pipefail
 # shellcheck source=lib.sh
-source /usr/local/lib/mlops/lib.sh
+source "${BASH_SOURCE[0]%/*}/lib.sh"
 
 export NOMAD_ADDR=https://127.0.0.1:4646 NOMAD_CACERT=$TLS/ca.pem
 leader=$(curl --fail --silent --show-error --cacert "$NOMAD_CACERT" "$NOMAD_ADDR/v1/status/leader" | jq --raw-output .)

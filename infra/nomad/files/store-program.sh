@@ -2,10 +2,11 @@
 # Installs the store program, `mlops-registry`, at the version of the checkout that this machine was provisioned from.
 set -euo pipefail
 # shellcheck source=lib.sh
-source /usr/local/lib/mlops/lib.sh
+source "${BASH_SOURCE[0]%/*}/lib.sh"
 
-home=/opt/mlops-registry
-list=/usr/local/lib/mlops/store-program.sha256
+home=${1:-/opt/mlops-registry}
+command=${2:-/usr/local/bin/mlops-registry}
+list="$(realpath "${BASH_SOURCE[0]%/*}")/store-program.sha256"
 cmp --silent "$list" "$home/store-program.sha256" && exit
 work=$(mktemp --directory)
 trap 'rm -rf "$work"' EXIT
@@ -19,7 +20,7 @@ python3 -m venv "$home"
 "$home/bin/pip" install --quiet --no-cache-dir --disable-pip-version-check --require-hashes --requirement "$home/src/requirements/registry.txt"
 # Not built as a package, which would need a build backend: as in images/registry.
 echo "$home/src" >"$("$home/bin/python" -c 'import site; print(site.getsitepackages()[0])')/hybrid-mlops.pth"
-printf '#!%s/bin/python\nfrom mlops.registry.main import main\n\nmain()\n' "$home" >/usr/local/bin/mlops-registry
-chmod 0755 /usr/local/bin/mlops-registry
+printf '#!%s/bin/python\nfrom mlops.registry.main import main\n\nmain()\n' "$home" >"$command"
+chmod 0755 "$command"
 "$home/bin/python" -m compileall -q "$home"
 cp "$list" "$home/store-program.sha256"
