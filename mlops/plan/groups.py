@@ -159,10 +159,11 @@ def _whole_expressions(tree: ast.Module) -> Iterator[ast.expr]:
         elif isinstance(node, ast.UnaryOp):
             asked.add(node.operand)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute | ast.Subscript) and node not in parts:
-            # Of a whole section it is asked whether it is there, of a key in it what it is.
-            if node not in asked or ast.unparse(node).count(".") > 1:
-                yield node
+        if not isinstance(node, ast.Attribute | ast.Subscript) or node in parts:
+            continue
+        # Of a whole section it is asked whether it is there, of a key in it what it is.
+        if node not in asked or ast.unparse(node).count(".") > 1:
+            yield node
 
 
 def _key(node: ast.expr) -> str | None:
