@@ -233,6 +233,30 @@ def test_what_the_autoscaler_counts_is_told_of_a_run_that_no_machine_takes_yet(
     assert "nomad_nomad_autopilot_healthy" in told
 
 
+def test_a_snapshot_brings_everything_back_to_a_new_server(server: str, tls: Path, ask: Any, tmp_path: Path) -> None:
+    """As docs/runbooks/restore-a-snapshot.md has it, for servers whose disks are lost."""
+    given: dict[str, Any] = {"headers": {"X-Nomad-Token": TOKEN}, "verify": str(tls / "ca.pem")}
+    assert requests.put(f"{server}/v1/namespace", json={"Name": "kept"}, timeout=30, **given).ok
+    environment = {"PATH": os.environ["PATH"], "NOMAD_CACERT": str(tls / "ca.pem"), "NOMAD_TOKEN": TOKEN}
+    file = tmp_path / "nomad.snap"
+    save = ["nomad", "operator", "snapshot", "save", str(file)]
+    assert subprocess.run(save, env=environment | {"NOMAD_ADDR": server}, capture_output=True).returncode == 0
+    stack, region = first_region()
+    mine = three_ports()
+    config = adapted(agent.server(stack, region, 0), "server", tmp_path, tls, mine)
+    config["server"].pop("server_join")
+    new = f"https://127.0.0.1:{mine['http']}"
+    with running(tmp_path, config):
+        # What the new server's own boot does before anyone restores anything.
+        assert bootstrap(new, tls / "ca.pem", TOKEN).returncode == 0
+        assert requests.get(f"{new}/v1/namespace/kept", timeout=30, **given).status_code == 404
+        restore = ["nomad", "operator", "snapshot", "restore", str(file)]
+        done = subprocess.run(restore, env=environment | {"NOMAD_ADDR": new}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert requests.get(f"{new}/v1/namespace/kept", timeout=30, **given).ok
+        assert bootstrap(new, tls / "ca.pem", TOKEN).stdout == "the ACLs are bootstrapped already\n"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root, so no client was started: the exec driver needs it")
 def test_a_client_joins_its_pool_with_drivers_volume_and_the_planned_cpu(
     tmp_path: Path, tls: Path, ports: dict[str, int], ask: Any
