@@ -5,6 +5,7 @@ as code only, so that it can neither command a terminal nor pass for a part of t
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -25,12 +26,16 @@ from mlops.plan.permissions import Grant
 from mlops.plan.properties import Property
 from mlops.plan.report import Entry, Plan
 from mlops.plan.values import printable
-from mlops.review.markdown import block, code
+from mlops.review.markdown import LIMIT, code
 
 _HEADLINES = 5
 """So many headlines of a kind are told; the sections below have all."""
 _DIFF_LINES = 40
 """So many lines of a text's diff are shown; JSON has all."""
+_LINE = 1_000
+"""So many characters of each."""
+_LEFT_OUT = 600
+"""Bytes that are kept free for naming what does not fit: six sections at the most."""
 _VALUE = 120
 """So many characters of a value."""
 
@@ -104,25 +109,37 @@ def terminal(plan: Plan) -> RenderableType:
     return Group(*parts)
 
 
-def markdown(plan: Plan) -> str:
-    """A plan as Markdown."""
-    lines = [f"### {_code(title(plan))}", ""]
+def markdown(plan: Plan, limit: int = LIMIT) -> str:
+    """A plan as Markdown, never longer than so many bytes: a section that does not fit is named instead."""
+    start = f"### {_code(title(plan))}\n"
+    end = f"\nNot confined: {_code(plan.unconfined)}\n" if plan.unconfined else ""
+    parts = []
+    room = limit - len((start + end).encode())
     for section in sections(plan):
-        if section.folded:
-            lines += ["<details>", f"<summary>{section.title}</summary>", ""]
-        elif section.title:
-            lines += [f"**{section.title}**", ""]
-        for branch in section.branches:
-            lines.append(f"- {_code(branch.title)}")
-            for inner in branch.branches:
-                lines.append(f"  - {_code(inner.title)}")
-                lines += [f"    - {_code(each.text)}" for each in inner.blocks if isinstance(each, Item)]
-        for each in section.blocks:
-            lines += _markdown_table(each) if isinstance(each, Table) else _markdown_item(each)
-        lines += ["", *(["</details>", ""] if section.folded else [])]
-    if plan.unconfined:
-        lines += [f"Not confined: {_code(plan.unconfined)}", ""]
-    return "\n".join(lines)
+        text = _markdown_section(section)
+        if len(text.encode()) > room - _LEFT_OUT:
+            text = f"\n**{section.title or 'What may hurt'}** is too long to be shown here: `mlops plan` prints it.\n"
+        room -= len(text.encode())
+        parts.append(text)
+    return "".join([start, *parts, end])
+
+
+def _markdown_section(section: Section) -> str:
+    lines = [""]
+    if section.folded:
+        lines += ["<details>", f"<summary>{section.title}</summary>", ""]
+    elif section.title:
+        lines += [f"**{section.title}**", ""]
+    for branch in section.branches:
+        lines.append(f"- {_code(branch.title)}")
+        for inner in branch.branches:
+            lines.append(f"  - {_code(inner.title)}")
+            lines += [f"    - {_code(each.text)}" for each in inner.blocks if isinstance(each, Item)]
+    for each in section.blocks:
+        lines += _markdown_table(each) if isinstance(each, Table) else _markdown_item(each)
+    if section.folded:
+        lines += ["", "</details>"]
+    return "\n".join([*lines, ""])
 
 
 # A whole stack
@@ -272,7 +289,7 @@ def _value(value: Any) -> str:
 
 
 def _cut(lines: Sequence[str]) -> list[str]:
-    shown = list(lines[:_DIFF_LINES])
+    shown = [line if len(line) <= _LINE else f"{line[:_LINE]}..." for line in lines[:_DIFF_LINES]]
     return [*shown, f"... {len(lines) - len(shown)} more lines"] if len(lines) > len(shown) else shown
 
 
@@ -335,5 +352,7 @@ def _markdown_item(item: Item) -> list[str]:
     mark = "" if item.mark == "!" else f"{_code(item.mark)} "
     lines = [f"- {mark}{label}{_code(item.text)}", *(f"  - {_code(line)}" for line in item.more)]
     if item.diff:
-        lines += ["", *(f"  {line}" for line in block("\n".join(item.diff), "diff").split("\n")), ""]
+        plain = [_plain(line) for line in item.diff]
+        fence = "`" * max(3, 1 + max(len(run) for run in re.findall("`*", "\n".join(plain))))
+        lines += ["", f"  {fence}diff", *(f"  {line}" for line in plain), f"  {fence}", ""]
     return lines

@@ -186,6 +186,19 @@ def test_what_a_program_says_is_code_and_commands_no_terminal(repository: Path) 
     assert [line[:3] for line in told if "``" not in line] == ["  +"]
 
 
+def test_markdown_fits_and_names_what_it_leaves_out(repository: Path) -> None:
+    edit(repository, "__main__.py", "n1-standard-4", "n1-standard-8")
+    edit(repository, "nightly.yaml", "echo second", "echo " + "`" * 900)
+    found = plan("local", repository, "HEAD")
+    whole = render.markdown(found)
+    # A fence that is longer than what is in it.
+    assert "`" * 901 + "diff" in whole
+    short = render.markdown(found, limit=1_500)
+    assert len(short.encode()) <= 1_500
+    assert "n1-standard-4 -> n1-standard-8" in short
+    assert "**Resources** is too long to be shown here" in short
+
+
 def test_as_a_command_it_prints_table_markdown_or_json() -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("mlops")), "plan", *arguments]
