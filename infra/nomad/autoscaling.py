@@ -70,7 +70,8 @@ def query(demands: Mapping[tuple[str, str], int]) -> str:
             f'task_group="{group}"}}))'
         )
         parts.append(f"ceil(({counted} or vector(0)) / {fit})")
-    return f"({' + '.join(parts)}) and on () (count(nomad_nomad_autopilot_healthy) > 0)"
+    # A pool that no job goes to any more is emptied too.
+    return f"({' + '.join(parts) or 'vector(0)'}) and on () (count(nomad_nomad_autopilot_healthy) > 0)"
 
 
 def policies(settings: Settings, region: str, specs: Sequence[jobspec.Jobspec]) -> str:
@@ -92,8 +93,6 @@ def policies(settings: Settings, region: str, specs: Sequence[jobspec.Jobspec]) 
             for group, asked in placement.groups(spec, settings).items()
             if (fit := fits(asked, pool))
         }
-        if not demands:
-            continue
         target = {
             "project": settings.gcp.project,
             "region": of.region,
