@@ -175,3 +175,21 @@ def test_as_a_command_it_prints_json_or_one_line() -> None:
     bad = subprocess.run([*command, "../local"], cwd=ROOT, capture_output=True, text=True)
     assert (bad.returncode, bad.stdout) == (2, "")
     assert bad.stderr == f"there is no stack '../local', so nothing was read; there are: {', '.join(stacks())}\n"
+
+
+def test_a_file_is_recorded_by_what_it_holds_wherever_the_checkout_is(tree: Path, tmp_path: Path) -> None:
+    more = """
+import pulumi_gcp
+pulumi_gcp.storage.BucketObject(
+    'program',
+    bucket='b',
+    source=pulumi.AssetArchive({'program': pulumi.FileAsset(str(root / 'program.txt'))}),
+    opts=pulumi.ResourceOptions(provider=pulumi_gcp.Provider('google', project='p')),
+)
+"""
+    (tree / "program.txt").write_text("one")
+    first = planned(tree, more).of_type("gcp:storage/bucketObject:BucketObject")[0].inputs["source"]
+    moved = tree.rename(tmp_path / "elsewhere")
+    assert record("local", root=moved).of_type("gcp:storage/bucketObject:BucketObject")[0].inputs["source"] == first
+    (moved / "program.txt").write_text("two")
+    assert record("local", root=moved).of_type("gcp:storage/bucketObject:BucketObject")[0].inputs["source"] != first
