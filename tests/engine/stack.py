@@ -62,6 +62,10 @@ class Stack:
         # Without credentials the program cannot ask for quotas, and says so.
         warnings = [line for line in said.splitlines() if "warning:" in line and "warning: quota in " not in line]
         assert not warnings, said
+        return self.changes()
+
+    def changes(self) -> list[tuple[str, str]]:
+        """What was asked of the provider since that was cleared, sorted, without what only asks: (method, URN)."""
         return sorted(call for call in self.provider.calls if call[0] != "Invoke")
 
     def configure(self, path: str, value: Any) -> None:
