@@ -5,6 +5,7 @@ from pulumi_gcp import compute, serviceaccount
 
 from infra import naming
 from infra.foundation.foundation import Foundation
+from infra.labels import labels
 from infra.nomad.alerts import NomadAlerts
 from infra.nomad.api import Later
 from infra.nomad.boot import StoreProgram
@@ -78,6 +79,7 @@ class NomadRegion(pulumi.ComponentResource):
             address=naming.nomad_balancer(settings, region),
             region=of.region,
             subnetwork=foundation.network.subnets[of.region].id,
+            labels=labels(settings, "nomad"),
             opts=below,
         )
         check = compute.HealthCheck(
