@@ -1,6 +1,5 @@
 """Capacity, permissions and exposure of one recorded program, in preview and in update mode."""
 
-
 import pytest
 
 from mlops.plan import UNKNOWN, Inventory
