@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.settings import stacks
+from infra.settings import load, stacks
 from mlops.plan import SECRET, UNKNOWN, Inventory, Resource, record
 from tests.engine.stack import ENGINES, Stack, initialised, needs_pulumi
 
@@ -15,13 +15,18 @@ pytestmark = [pytest.mark.engine, needs_pulumi]
 
 JOB = "nomad:index/job:Job"
 KEPT = frozenset({"gcp:storage/bucketObject:BucketObject"})
-"""The only types of which something is not deleted by itself: an object goes as its bucket is emptied, a step before."""
+"""The only types of which something is not deleted by itself: an object goes when its bucket is emptied, before."""
+CREDENTIAL = "consumer-secret-7f3a91"
+"""Of Salesforce, as its owner sets it."""
 
 
 @pytest.fixture(params=stacks())
 def stack(request: pytest.FixtureRequest, scratch_checkout: Path, tmp_path: Path) -> Iterator[Stack]:
     """Each stack, initialised and empty."""
     with initialised(request.param, scratch_checkout, tmp_path) as one:
+        if load(one.name).gcp:
+            for key in ("client_id", "client_secret"):
+                one.must("config", "set", "--secret", "--path", f"hybrid-mlops:salesforce.{key}", CREDENTIAL)
         yield one
 
 
@@ -37,7 +42,9 @@ def test_a_stack_goes_through_its_life(stack: Stack) -> None:
     planned = record(stack.name, root=stack.checkout)
     promised = record(stack.name, root=stack.checkout, preview=True)
 
-    preview = json.loads(stack.must("preview", "--json"))
+    said = stack.must("preview", "--json")
+    assert CREDENTIAL not in said
+    preview = json.loads(said)
     assert set(preview["changeSummary"]) == {"create"}
     previewed = {step["urn"] for step in preview["steps"] if "pulumi:pulumi:Stack" not in step["urn"]}
     assert previewed == {resource.urn for resource in planned.resources}, "a preview names all that is registered"
@@ -45,6 +52,9 @@ def test_a_stack_goes_through_its_life(stack: Stack) -> None:
 
     assert stack.run("up") == _calls("Create", planned)
     _as_recorded(stack.state(), promised)
+    if load(stack.name).gcp:
+        assert any(urn.endswith("-salesforce") for urn in stack.state()), "jobs are given what was set"
+    assert CREDENTIAL not in stack.must("stack", "export"), "the state encrypts it"
     assert stack.run("up", "--expect-no-changes") == []
 
     changed = _changed(stack, planned, "jobs.sales-close-prediction.count", 2)

@@ -41,17 +41,6 @@ def test_jobs_are_registered_as_they_are_written(stack: str, recorded: dict[tupl
         assert registered.count(path.read_text(encoding="utf-8")) == regions, path
 
 
-@pytest.mark.parametrize("stack", STACKS)
-def test_every_resource_has_an_explicit_provider_and_a_parent(
-    stack: str, recorded: dict[tuple[str, bool], Inventory]
-) -> None:
-    for resource in recorded[stack, False].resources:
-        if resource.custom and not resource.type.startswith("pulumi:providers:"):
-            assert resource.provider, resource.urn
-            assert "::default" not in resource.provider, resource.urn
-            assert resource.parent, resource.urn
-
-
 def test_the_program_is_composition_only() -> None:
     assert len((ROOT / "__main__.py").read_text(encoding="utf-8").splitlines()) <= 40
 
