@@ -42,7 +42,7 @@ def describe(inventory: Inventory) -> dict[str, Any]:
     inventory = with_references(inventory)
     return {
         "counts": dict(sorted(Counter(resource.type for resource in inventory.resources).items())),
-        "resources": {_key(resource): _described(resource) for resource in inventory.resources},
+        "resources": {_key(resource): _described(resource) for resource in sorted(inventory.resources, key=_key)},
         "outputs": inventory.outputs,
     }
 
