@@ -174,8 +174,15 @@ def _parsed(text: str) -> jobspec.Jobspec:
 
 def _of_a_job(job: Resource, stack: Stack) -> Iterator[Need]:
     regions = {str(at(machines.inputs, "labels", "nomad-region")) for machines in stack.of(*MACHINES)}
-    # A provider's name ends with its region's, before the word itself.
-    region = next((one for one in regions if f"-{one}-" in f"{str(job.provider).rpartition('::')[2]}-"), None)
+    # A provider's name has its region's in it, which may begin like another's.
+    region = next(
+        (
+            one
+            for one in sorted(regions, key=len, reverse=True)
+            if f"-{one}-" in f"{str(job.provider).rpartition('::')[2]}-"
+        ),
+        None,
+    )
     if region is None:
         return  # a Nomad that exists: what is in it is its owner's
     spec = _parsed(job.inputs["jobspec"])
