@@ -337,10 +337,18 @@ def test_score_refuses_a_folder_that_is_no_version(packager, version, tmp_path):
     assert "or damaged" in one_line(packager.run("score", tmp_path / "other", stdin=GOOD), 2)
 
 
+class _Server(ThreadingHTTPServer):
+    """What was uploaded, by its path."""
+
+    files: dict[str, bytes]
+
+
 class _Google(BaseHTTPRequestHandler):
     """Artifact Registry and the metadata server of a pod, as far as publishing goes; a release is written once."""
 
-    def log_message(self, *_):
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def log_message(self, format, *args):  # noqa: A002  http.server's name
         pass
 
     def do_GET(self):
@@ -378,7 +386,7 @@ class _Google(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def google():
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Google) as server:
+    with _Server(("127.0.0.1", 0), _Google) as server:
         server.files = {}
         Thread(target=server.serve_forever).start()
         yield server
