@@ -15,13 +15,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from infra import machines
 from mlops.plan.inventory import UNKNOWN, Inventory, Resource
 from mlops.plan.values import at, every, number
 
-# https://cloud.google.com/compute/docs/machine-types: GB of memory for each vCPU, where Google's
-# GB are 2^30 bytes, and the numbers of vCPU that there are.
-_MEMORY = {"standard": 3.75, "highmem": 6.5, "highcpu": 0.9}
-_VCPU = (1, 2, 4, 8, 16, 32, 64, 96)
 # A local SSD of Compute Engine is 375 GB: https://cloud.google.com/compute/docs/disks/local-ssd.
 _LOCAL_SSD = 375
 # "Defaults to 100GB", says pulumi_gcp of NodePool's nodeConfig.diskSizeGb.
@@ -126,10 +123,8 @@ def machine(machine_type: Any) -> tuple[float, float] | None:
         return None
     # A type may be given by its URL, whose last part is its name.
     name = machine_type.rpartition("/")[2]
-    if match := re.fullmatch(r"n1-(standard|highmem|highcpu)-(\d+)", name):
-        vcpu = int(match[2])
-        known = vcpu in _VCPU and (vcpu > 1 or match[1] == "standard")
-        return (vcpu, vcpu * _MEMORY[match[1]]) if known else None
+    if found := machines.machine(name):
+        return found.vcpu, round(found.memory_mb / 1024, 2)
     if match := re.fullmatch(r"(?:n1-)?custom-(\d+)-(\d+)(?:-ext)?", name):
         return int(match[1]), int(match[2]) / 1024
     return None
