@@ -16,7 +16,7 @@ from mlops.plan.exposure import Exposure
 from mlops.plan.figures import pool_change
 from mlops.plan.inventory import Resource
 from mlops.plan.permissions import Grant
-from mlops.review.stateful import LOST
+from mlops.plan.stateful import LOST
 
 
 class Headline(BaseModel):

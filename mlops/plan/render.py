@@ -18,6 +18,7 @@ from rich.tree import Tree
 
 from mlops.plan.capacity import Capacity
 from mlops.plan.changes import Change
+from mlops.plan.comment import LIMIT, code
 from mlops.plan.diff import Difference
 from mlops.plan.exposure import Exposure
 from mlops.plan.figures import amounts, kind, pairs, pool_change, span
@@ -26,7 +27,6 @@ from mlops.plan.permissions import Grant
 from mlops.plan.properties import Property
 from mlops.plan.report import Entry, Plan
 from mlops.plan.values import printable
-from mlops.review.markdown import LIMIT, code
 
 _HEADLINES = 5
 """So many headlines of a kind are told; the sections below have all."""

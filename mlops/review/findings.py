@@ -15,8 +15,8 @@ from typing import Any
 from mlops.plan.exposure import exposure
 from mlops.plan.inventory import SECRET, UNKNOWN, Inventory, Resource
 from mlops.plan.permissions import permissions
+from mlops.plan.stateful import LOST
 from mlops.review.preview import ABSENT, Change, Preview, ReviewError, Step, leaves, properties
-from mlops.review.stateful import LOST
 
 KINDS = {
     "plan": "The plan is not what was previewed",

@@ -7,22 +7,17 @@ what is important: the order is that of the review.
 
 import difflib
 import html
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from mlops.plan.comment import LIMIT, block, code, cut, visible
 from mlops.review.findings import KINDS, Finding, Review, described
 from mlops.review.preview import OPERATIONS, Change, Diagnostic, Preview, Step, properties
 
-LIMIT = 65_536
-"""How long GitHub lets a comment be, in characters. Bytes are counted here, of which there are never fewer."""
 MARKER = "<!-- mlops-review -->"
 """The first line, by which the comment is found again."""
 
 # How much is shown of one thing, in characters, lines or items.
-_SPAN = 120
-_LINE = 200
-_MESSAGE = 3_000
 _PROPERTIES = 20
 _DIFF = 60
 _COMPARED = 400
@@ -70,38 +65,6 @@ def render(review: Review, limit: int = LIMIT) -> str:
         # Each of the stacks that are left gets the same of the room that is left.
         _fold(page, preview, several, share=0.95 / (len(review.previews) - place))
     return page.text()
-
-
-def code(text: str, room: int = _SPAN) -> str:
-    """Text as a code span that it cannot leave."""
-    text = _visible(_cut(text, room))
-    if not text:
-        return '`""`'
-    fence = "`" * (_longest(text) + 1)
-    pad = " " if text[0] in "` " or text[-1] in "` " else ""
-    return f"{fence}{pad}{text}{pad}{fence}"
-
-
-def block(text: str, language: str = "", room: int = _MESSAGE) -> str:
-    """Lines as a fenced block that they cannot leave."""
-    lines = [_visible(_cut(line, _LINE)) for line in _cut(text, room).split("\n")]
-    fence = "`" * max(3, _longest("\n".join(lines)) + 1)
-    return "\n".join([fence + language, *lines, fence])
-
-
-def _visible(text: str) -> str:
-    """What controls, hides or reorders text is written as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-
-
-def _cut(text: str, room: int) -> str:
-    return text if len(text) <= room else f"{text[:room]}… ({len(text) - room:,} more characters)"
-
-
-def _longest(text: str) -> int:
-    return max(map(len, re.findall("`+", text)), default=0)
 
 
 def _count(number: int, noun: str) -> str:
@@ -244,7 +207,7 @@ def _cell(text: str) -> str:
 
 
 def _fold(page: _Page, preview: Preview, several: bool, share: float) -> None:
-    stack = f" of <code>{html.escape(_visible(_cut(preview.stack, 60)))}</code>" if several else ""
+    stack = f" of <code>{html.escape(visible(cut(preview.stack, 60)))}</code>" if several else ""
     if number := len(preview.warnings):
         warnings = (_diagnostic(one) for one in preview.warnings)
         page.fold(

@@ -12,8 +12,8 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from mlops.plan.stateful import LOST
 from mlops.review import LIMIT, MARKER, ReviewError, read_plan, read_preview, render, review, summary
-from mlops.review.stateful import LOST
 from tests.conftest import CHECKOUT, Mlops
 from tests.engine.provider import properties as properties_of
 from tests.review.engine import GOLDEN, PREVIEWS, comment
