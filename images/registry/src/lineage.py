@@ -4,6 +4,9 @@ Owns: the events of a run as a whole, where they lie in the bucket (beside the v
 where no version came of it), and the line that says how it ended. Deliberately not: the run itself, and the manifest,
 which it only reads. `OPENLINEAGE_URL` sends the same events to a lineage server too; that it does not answer fails
 nothing.
+
+It may add to the bucket and never overwrite, and a step that failed is started again. So the outcome is written first,
+and once: a repeat takes from it what only the first attempt could say, and comes to the same events.
 """
 
 import argparse
@@ -61,7 +64,7 @@ def record(options: argparse.Namespace, run: Mapping[str, str]) -> None:
     """Write events and outcome to the bucket, and say the outcome.
 
     Raises:
-      InputError: What is to be written down is not what Argo gives.
+      InputError: What is to be written down is not what Argo gives, or something else of this run already is.
       BucketError: The bucket did not answer.
     """
     parameters = {one["name"]: one["value"] for one in _json(options.parameters, "--parameters")}
@@ -80,9 +83,13 @@ def record(options: argparse.Namespace, run: Mapping[str, str]) -> None:
         "failures": failures,
         "reused": list(manifest["parents"]) if manifest else [],
     }
+    if first := _bucket_read(bucket, f"{folder}{OUTCOME}"):
+        # When the run was found to have ended, and what had failed by then: among that is, later, this step itself.
+        outcome |= {key: first[key] for key in ("finished", "failures") if key in first}
+    _bucket_create(bucket, f"{folder}{OUTCOME}", json.dumps(outcome, indent=1) + "\n")
     events = _events(options, run, parameters, manifest, outcome, (bucket, model))
-    _bucket_write(bucket, f"{folder}{EVENTS}", events)
-    _bucket_write(bucket, f"{folder}{OUTCOME}", json.dumps(outcome, indent=1) + "\n")
+    _bucket_create(bucket, f"{folder}{EVENTS}", events)
+    failures = outcome["failures"]
     if manifest:
         metrics = manifest["metrics"]
         scores = f"test AUC {metrics['test']['auc']:.4f}, baseline {metrics['baseline']['auc']:.4f}"
@@ -188,18 +195,37 @@ def _place(uri: str) -> tuple[str, str]:
 
 
 def _bucket_read(bucket: str, name: str) -> dict[str, Any] | None:
+    text = _bucket_text(bucket, name)
+    return None if text is None else _json(text, name)
+
+
+def _bucket_text(bucket: str, name: str) -> str | None:
     from google.api_core.exceptions import NotFound
 
     with _Translated(bucket) as client:
         try:
-            return _json(client.bucket(bucket).blob(name).download_as_text(), name)
+            return client.bucket(bucket).blob(name).download_as_text()
         except NotFound:
             return None
 
 
-def _bucket_write(bucket: str, name: str, text: str) -> None:
-    with _Translated(bucket) as client:
-        client.bucket(bucket).blob(name).upload_from_string(text, content_type="application/json", checksum="crc32c")
+def _bucket_create(bucket: str, name: str, text: str) -> None:
+    """Write an object that must not exist yet; the same text may."""
+    from google.api_core.exceptions import PreconditionFailed
+
+    # Looked for first: to who may not overwrite, the bucket may refuse a repeat instead of telling what is there.
+    found = _bucket_text(bucket, name)
+    if found is None:
+        with _Translated(bucket) as client:
+            blob = client.bucket(bucket).blob(name)
+            try:
+                blob.upload_from_string(text, content_type="application/json", checksum="crc32c", if_generation_match=0)
+                return
+            except PreconditionFailed:
+                # Another attempt, or this one, whose answer was lost and which the library sent again.
+                found = _bucket_text(bucket, name)
+    if found != text:
+        raise InputError(f"gs://{bucket}/{name} says something else of this run and is never overwritten; compare them")
 
 
 class _Translated:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,50 @@ def test_a_run_that_stored_nothing_says_why_under_the_models_lineage(programs, e
     events = bucket.blob(f"prefix/refit/lineage/{version}/events.jsonl").download_as_text().splitlines()
     assert json.loads(events[1])["eventType"] == "FAIL"
     assert "no column 'x'" in json.loads(events[1])["run"]["facets"]["errorMessage"]["message"]
+
+
+@pytest.mark.parametrize("kept", ["outcome.json", "both"])
+def test_a_repeat_of_an_attempt_that_was_cut_short_completes_it_and_overwrites_nothing(
+    programs, emulator: str, kept: str
+) -> None:
+    version = f"refit_v1_{uuid.uuid4()}"
+    folder = client(emulator).bucket("models"), f"prefix/refit/lineage/{version}/"
+
+    def written() -> dict[str, tuple[int, str]]:
+        blobs = folder[0].list_blobs(prefix=folder[1])
+        return {blob.name.removeprefix(folder[1]): (blob.generation, blob.download_as_text()) for blob in blobs}
+
+    train = {"displayName": "train(0)", "message": "exit code 2", "finishedAt": "2026-11-23T05:08:00Z"}
+    assert record(programs, emulator, "Failed", json.dumps([train]), VERSION_ID=version).returncode == 0
+    before = written()
+    assert set(before) == {"events.jsonl", "outcome.json"}
+    for name in {"outcome.json": ["events.jsonl"], "both": []}[kept]:
+        folder[0].blob(f"{folder[1]}{name}").delete()
+    # Argo lists the attempt that was cut short among what failed.
+    again = [train, {"displayName": "record(0)", "message": "exit code 1", "finishedAt": "2026-11-23T05:09:00Z"}]
+    done = record(programs, emulator, "Failed", json.dumps(again), VERSION_ID=version)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Failed, no version was stored: train(0): exit code 2\n"
+    after = written()
+    assert set(after) == set(before)
+    assert after["outcome.json"] == before["outcome.json"], "not written again"
+    assert after["events.jsonl"][1] == before["events.jsonl"][1], "the same, whenever it is written"
+    if kept == "both":
+        assert after == before
+
+
+def test_what_says_something_else_of_the_run_is_an_error_and_stays(programs, emulator: str) -> None:
+    version = f"refit_v1_{uuid.uuid4()}"
+    assert record(programs, emulator, "Failed", VERSION_ID=version).returncode == 0
+    name = f"prefix/refit/lineage/{version}/outcome.json"
+    blob = client(emulator).bucket("models").blob(name)
+    before = blob.download_as_bytes()
+    done = record(programs, emulator, "Succeeded", VERSION_ID=version)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"registry: gs://models/{name} says something else of this run and is never overwritten; compare them\n"
+    )
+    assert blob.download_as_bytes() == before
 
 
 def test_bad_input_and_a_silent_bucket_are_one_line(programs, emulator: str) -> None:
