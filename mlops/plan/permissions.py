@@ -96,7 +96,10 @@ def _iam(match: re.Match[str], inputs: dict[str, Any]) -> Iterator[_Row]:
 def _policy(data: Any, target: str) -> Iterator[_Row]:
     try:
         bindings = json.loads(data)["bindings"]
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, RecursionError):
+        bindings = None
+    if not isinstance(bindings, list) or not all(isinstance(binding, dict) for binding in bindings):
+        # What cannot be read may allow anything.
         yield UNKNOWN, UNKNOWN, target, None
         return
     for binding in bindings:

@@ -101,6 +101,18 @@ def test_a_grant_to_somebody_unknown_is_still_a_row(preview: Inventory) -> None:
     assert (UNKNOWN, "roles/logging.logWriter", "project example", "") in keys
 
 
+@pytest.mark.parametrize(
+    "data",
+    ["", "5", "[]", "null", "{}", '{"bindings": 5}', '{"bindings": {}}', '{"bindings": [5]}', "[" * 100_000, 5, {}],
+)
+def test_a_policy_that_cannot_be_read_is_a_row_that_decides_nothing(update: Inventory, data: object) -> None:
+    policy = next(resource for resource in update.resources if resource.name == "all-of-it")
+    changed = policy.model_copy(update={"inputs": policy.inputs | {"policyData": data}})
+    inventory = update.model_copy(update={"resources": [changed]})
+    assert [grant.key for grant in permissions(inventory)] == [(UNKNOWN, UNKNOWN, "bucket other", "")]
+    assert exposure(inventory) == []
+
+
 def test_every_way_in_is_a_row_and_says_whether_it_is_public(update: Inventory) -> None:
     assert {(*row.key, row.public) for row in exposure(update)} == {
         ("35.235.240.0/20 (IAP)", "service account ${clients.email}", "tcp:22", False),
