@@ -1,0 +1,76 @@
+"""A stack's policies: levels, parameters and exemptions, from `policy/stacks/<stack>.yaml`.
+
+They are not in the stack's own file, so that a repository can give them other owners than the settings that they judge.
+"""
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+FOLDER = Path(__file__).parent / "stacks"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=10, max_length=300)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Parameters(_Settings):
+    """What rules compare with."""
+
+    vcpu_cap: int = Field(default=200, gt=0, description="So many vCPUs a stack may have at the most, all pools full.")
+
+
+class Exemption(_Settings):
+    """A resource that may break a rule for a while."""
+
+    rule: Name = Field(description="The rule's id.")
+    resource: Annotated[str, StringConstraints(min_length=1)] = Field(
+        description="The resource's logical name; `stack` for a rule that looks at the whole stack."
+    )
+    reason: Sentence = Field(description="Why it has to, for the next reader.")
+    until: datetime.date = Field(description="The last day that it holds; after it the rule and the exemption fail.")
+
+
+class PolicySettings(_Settings):
+    """What one stack sets about policies."""
+
+    levels: dict[Name, Literal["mandatory", "advisory", "disabled"]] = Field(
+        default={}, description="Levels other than the rules' own, by rule id."
+    )
+    parameters: Parameters = Field(default_factory=Parameters, description="What rules compare with.")
+    exemptions: list[Exemption] = Field(default=[], description="Resources that may break a rule for a while.")
+
+
+class PolicyError(Exception):
+    """The policies of a stack cannot be applied; the message says why, a line each problem."""
+
+
+def load(stack: str, folder: Path = FOLDER) -> PolicySettings:
+    """A stack's policy settings; a stack without a file has the rules as they are.
+
+    Raises:
+        PolicyError: The file cannot be used.
+    """
+    path = folder / f"{stack}.yaml"
+    name = f"policy/stacks/{path.name}"
+    if not path.exists():
+        return PolicySettings()
+    try:
+        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise PolicyError(f"{name}: is not YAML, so no policy was applied; correct it: {problem}") from None
+    try:
+        return PolicySettings.model_validate({} if document is None else document)
+    except ValidationError as error:
+        lines = [
+            f"{name}: {'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}, so no policy was applied; mend it"
+            for each in error.errors()
+        ]
+        raise PolicyError("\n".join(lines)) from None
