@@ -49,9 +49,12 @@ class RegionKeys:
 def uses(settings: Settings) -> dict[str, tuple[str, ...]]:
     """What is encrypted in each region of Google Cloud; the stack's own region is always among them."""
     assert settings.gcp, "the settings were checked"  # noqa: S101
-    found: dict[str, set[str]] = {settings.gcp.region: {"storage", "artifacts", "secrets"}}
+    found: dict[str, set[str]] = {settings.gcp.region: {"storage", "artifacts"}}
+    if settings.nomad.regions:
+        # Of all regions they are in the stack's own.
+        found[settings.gcp.region].add("secrets")
     for nomad in settings.nomad.regions.values():
-        found.setdefault(nomad.region, set()).update(("disks", "secrets", "nomad"))
+        found.setdefault(nomad.region, set()).update(("disks", "nomad"))
     for cluster in settings.kubernetes.clusters.values() if settings.kubernetes else ():
         found.setdefault(cluster.region, set()).update(("disks", "kubernetes"))
     return {region: tuple(sorted(kinds)) for region, kinds in found.items()}
@@ -138,7 +141,7 @@ class Keys(pulumi.ComponentResource, RegionKeys):
         return {
             "storage": asked.member,
             "artifacts": made("artifacts"),
-            "secrets": made("secrets"),
+            **({"secrets": made("secrets")} if settings.nomad.regions else {}),
             "disks": f"serviceAccount:service-{number}@compute-system.iam.gserviceaccount.com",
             "kubernetes": f"serviceAccount:service-{number}@container-engine-robot.iam.gserviceaccount.com",
         }

@@ -95,8 +95,11 @@ def test_keys_and_apis_are_those_of_the_engines_that_a_stack_has() -> None:
     assert keys.uses(alone) == {"europe-west1": ("artifacts", "disks", "nomad", "secrets", "storage")}
     eu = DEV.nomad.regions["eu"]
     regions = {"eu": eu, "us": eu.model_copy(update={"region": "us-central1"})}
+    # Secrets are in the stack's own region alone.
     federated = alone.model_copy(update={"nomad": DEV.nomad.model_copy(update={"regions": regions})})
-    assert keys.uses(federated)["us-central1"] == ("disks", "nomad", "secrets")
+    assert keys.uses(federated)["us-central1"] == ("disks", "nomad")
+    existing = DEV.model_copy(update={"nomad": DEV.nomad.model_copy(update={"regions": {}})})
+    assert keys.uses(existing) == {"europe-west1": ("artifacts", "disks", "kubernetes", "storage")}
 
 
 def test_a_bucket_is_added_and_kept_by_settings_alone(scratch_checkout: Path) -> None:

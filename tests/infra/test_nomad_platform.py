@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from mlops.plan import SECRET, UNKNOWN, Inventory, PlanError, Resource, record
+from tests.platform import invariants
 
 POOL = "principal://iam.googleapis.com/projects/000000000000/locations/global/workloadIdentityPools/mlops-nomad-"
 JWKS = '{"keys":[{"alg":"RS256","e":"AQAB","kid":"example","kty":"RSA","n":"AQAB","use":"sig"}]}'
@@ -43,6 +44,7 @@ def test_a_region_is_added_by_settings_alone(scratch_checkout: Path) -> None:
     before = {resource.urn for resource in record("dev", root=scratch_checkout).resources}
     inventory = changed(scratch_checkout, add_us)
     assert before <= {resource.urn for resource in inventory.resources}, "nothing that was there is made anew"
+    assert list(invariants.used(inventory)) == []
     by_name = {resource.name: resource for resource in inventory.resources}
 
     addresses = {

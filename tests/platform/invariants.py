@@ -195,6 +195,16 @@ def after_its_api(inventory: Inventory) -> Iterator[str]:
             yield f"{resource.urn}: does not wait for the API {needed}"
 
 
+def used(inventory: Inventory) -> Iterator[str]:
+    """Every key in Cloud KMS encrypts something: one that nothing uses is paid for all the same."""
+    # A grant on a key uses nothing by it.
+    using = [resource for resource in inventory.resources if not resource.type.startswith("gcp:kms/")]
+    taken = {urn for resource in using for urns in resource.property_dependencies.values() for urn in urns}
+    for key in inventory.of_type("gcp:kms/cryptoKey:CryptoKey"):
+        if key.urn not in taken:
+            yield f"{key.urn}: encrypts nothing"
+
+
 class Rule(Protocol):
     """What a rule is."""
 
@@ -214,6 +224,7 @@ RULES: tuple[Rule, ...] = (
     without_keys,
     least,
     after_its_api,
+    used,
 )
 """The rules of every stack; `protected` and `unprotected` are of those whose settings say so."""
 

@@ -44,6 +44,8 @@ gcp.compute.Instance(
 gcp.serviceaccount.Key('key', service_account_id='a', opts=own)
 gcp.projects.IAMMember('owner', project='p', role='roles/owner', member='user:a@example.com', opts=own)
 gcp.projects.IAMMember('buckets', project='p', role='roles/storage.objectAdmin', member='user:a@example.com', opts=own)
+idle = gcp.kms.CryptoKey('idle', key_ring='projects/p/locations/l/keyRings/r', opts=own)
+gcp.kms.CryptoKeyIAMMember('agent', crypto_key_id=idle.id, role='roles/x.y', member='user:a@example.com', opts=own)
 gcp.storage.BucketIAMMember('everyone', bucket='b', role='roles/storage.objectViewer', member='allUsers', opts=own)
 gcp.storage.BucketIAMBinding('all', bucket='b', role='roles/x.y', members=['user:a@example.com'], opts=own)
 pulumi.export('told', token.result)
@@ -52,7 +54,7 @@ pulumi.export('told', token.result)
 # The rule -> the resources that it finds in WRONG, by their logical names.
 FOUND: dict[invariants.Rule, set[str]] = {
     invariants.placed: {"orphan", "unprovided"},
-    invariants.labelled: {"unlabelled", "unlabelled-too", "public", "e2", "reachable"},
+    invariants.labelled: {"unlabelled", "unlabelled-too", "public", "e2", "reachable", "idle"},
     invariants.unreachable: {"public", "open", "reachable", "everyone"},
     invariants.of_n1: {"e2"},
     invariants.encrypted: {"token", "e2", "output told"},
@@ -60,8 +62,10 @@ FOUND: dict[invariants.Rule, set[str]] = {
     invariants.least: {"owner", "buckets", "everyone", "all"},
     invariants.after_its_api: {
         *("orphan", "unprovided", "unlabelled", "public", "open", "e2", "reachable", "key", "everyone", "all"),
+        *("idle", "agent"),
     },
-    invariants.protected: {"unlabelled"},
+    invariants.protected: {"unlabelled", "idle"},
+    invariants.used: {"idle"},
 }
 
 
