@@ -75,7 +75,9 @@ class Buckets(pulumi.ComponentResource):
                 storage_class="STANDARD",
                 uniform_bucket_level_access=True,
                 public_access_prevention="enforced",
-                # Cloud Storage takes versions or a retention policy, and under the latter nothing is overwritten.
+                # Under a retention policy nothing is replaced (https://cloud.google.com/storage/docs/bucket-lock), so
+                # versions would add nothing; and a bucket with both has been refused
+                # (terraform-google-modules/terraform-example-foundation#898).
                 versioning=storage.BucketVersioningArgs(enabled=retention is None),
                 retention_policy=storage.BucketRetentionPolicyArgs(retention_period=str(retention * _DAY))
                 if retention

@@ -16,6 +16,12 @@ from infra.settings.tree import Settings
 
 SYSTEM = "system"
 """The node pool of a cluster that runs what is the platform's own."""
+_REPLACED = {
+    "models": "no alias could be moved; remove it: no version is ever overwritten, and what is deleted can be restored "
+    "(storage.noncurrent_days, storage.soft_delete_days)",
+    "artifacts": "Spark could not clear away what it writes on its way; remove it",
+}
+"""Buckets in which the platform replaces or deletes objects, and what a retention policy would come to there."""
 
 
 def problems(settings: Settings) -> list[str]:
@@ -104,6 +110,9 @@ def _buckets(settings: Settings) -> Iterator[str]:
         for use in getattr(storage, rule).keys() - buckets.by_use().keys():
             known = ", ".join(buckets.by_use())
             yield f"storage.{rule}.{use}: there is no such bucket, so it would do nothing; use one of: {known}"
+    # https://cloud.google.com/storage/docs/bucket-lock: an object is deleted or replaced only once it is older.
+    for use in sorted(storage.retention_days.keys() & _REPLACED.keys() & buckets.by_use().keys()):
+        yield f"storage.retention_days.{use}: under it no object is replaced or deleted, so {_REPLACED[use]}"
     for use, days in storage.delete_after_days.items():
         if days < storage.retention_days.get(use, 0):
             yield (

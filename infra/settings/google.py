@@ -106,7 +106,7 @@ class StorageSettings(Model):
     retention_days: Mapping[ShortName, Annotated[int, Field(ge=1, le=3650)]] = Field(
         default={},
         description="Days before which no object of a bucket can be deleted or replaced, by the bucket's use. A bucket "
-        "with it cannot be emptied earlier by anyone.",
+        "with it cannot be emptied earlier by anyone. Not for `models` and `artifacts`, where some are replaced.",
     )
     delete_after_days: Mapping[ShortName, Annotated[int, Field(ge=1, le=3650)]] = Field(
         default={}, description="Days after which objects of a bucket are deleted, by the bucket's use."

@@ -40,7 +40,7 @@ GOOD: dict[str, Any] = {
         "logs": "example-logs",
         "more": {"exports": "example-exports"},
     },
-    "storage": {"retention_days": {"models": 30}, "delete_after_days": {"artifacts": 30, "models": 60}},
+    "storage": {"retention_days": {"data": 30}, "delete_after_days": {"artifacts": 30, "data": 60}},
     "nomad": {
         "release": {"version": "2.0.5", "sha256": "a" * 64},
         "authoritative_region": "eu",
@@ -119,7 +119,9 @@ BAD: list[tuple[Mapping[str, Any], str, str]] = [
     # Buckets.
     ({"storage.retention_days.exprots": 3}, "storage.retention_days.exprots", "there is no such bucket"),
     ({"storage.delete_after_days.logz": 3}, "storage.delete_after_days.logz", "there is no such bucket"),
-    ({"storage.delete_after_days.models": 3}, "storage.delete_after_days.models", "fewer than storage.retention_days"),
+    ({"storage.delete_after_days.data": 3}, "storage.delete_after_days.data", "fewer than storage.retention_days"),
+    ({"storage.retention_days.models": 3}, "storage.retention_days.models", "no alias could be moved"),
+    ({"storage.retention_days.artifacts": 3}, "storage.retention_days.artifacts", "Spark could not clear away"),
     ({"buckets.logs": "example-data"}, "buckets.logs", "example-data is buckets.data too"),
     ({"buckets.more.exports": "example-data"}, "buckets.exports", "example-data is buckets.data too"),
     ({"buckets.more.data": "example-other"}, "buckets.more.data", "is the name of a setting"),
