@@ -92,6 +92,27 @@ BAD = [
         f"{JOB}.parameters.epochs: input should be a valid string",
         "defaults",
     ),
+    ("nomad.ca_pem", "MIIB", "stack.yaml: hybrid-mlops:nomad.ca_pem: string should match", "correct it"),
+    ("kubernetes.context", "a b", "stack.yaml: hybrid-mlops:kubernetes.context: string should match", "correct it"),
+    (
+        "kubernetes.pools.h2o.tolerations",
+        [{"key": "a pool", "value": "h2o"}],
+        "stack.yaml: hybrid-mlops:kubernetes.pools.h2o.tolerations.0.key: string should match",
+        "The taint's key.",
+    ),
+    (
+        "kubernetes.pools.h2o.node_selector.pool",
+        "h 2o",
+        "stack.yaml: hybrid-mlops:kubernetes.pools.h2o.node_selector.pool: string should match",
+        "Labels that the nodes have.",
+    ),
+    (
+        "jobs.model-refit.resources.train.cpu",
+        "two",
+        "stack.yaml: hybrid-mlops:jobs.model-refit.resources.train.cpu: string should match",
+        "such as 2 or 500m",
+    ),
+    ("jobs.sales-close-prediction.variables.Train", 1, f"{JOB}.variables: 'Train' cannot be a name here", "write one"),
 ]
 
 

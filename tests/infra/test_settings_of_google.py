@@ -159,6 +159,8 @@ BAD: list[tuple[Mapping[str, Any], str, str]] = [
     ({"gcp.budget.monthly_amount": 0}, "gcp.budget.monthly_amount", "greater than or equal to 1"),
     ({"gcp.budget.currency": "euro"}, "gcp.budget.currency", "should match pattern"),
     ({"gcp.budget.thresholds": [3]}, "gcp.budget.thresholds.0", "less than or equal to 2"),
+    ({"gcp.budget.thresholds": [0]}, "gcp.budget.thresholds.0", "greater than 0"),
+    ({"gcp.budget.thresholds": ["half"]}, "gcp.budget.thresholds.0", "valid number"),
     ({"gcp.protect": "perhaps"}, "gcp.protect", "valid boolean"),
     ({f"{WEST}.nodes": "10.0.0.0"}, f"{WEST}.nodes", "should match pattern"),
     ({"network.subnets": {}}, "network.subnets", "at least 1 item"),
