@@ -111,6 +111,10 @@ def whole(resource: Resource) -> Iterable[Part]:
     yield Part(resource, resource.inputs)
 
 
+Check = Callable[[Part, Stack], Iterable[str]]
+"""Yields a sentence for each problem of a part."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """One rule.
@@ -133,7 +137,7 @@ class Rule:
     holds: str
     why: str
     fix: str
-    check: Callable[[Part, Stack], Iterable[str]]
+    check: Check
     types: tuple[str, ...] = ()
     parts: Callable[[Resource], Iterable[Part]] = whole
     across: bool = False

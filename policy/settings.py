@@ -23,7 +23,10 @@ class _Settings(BaseModel):
 class Parameters(_Settings):
     """What rules compare with."""
 
-    vcpu_cap: int = Field(default=200, gt=0, description="So many vCPUs a stack may have at the most, all pools full.")
+    vcpu_cap: int = Field(default=100, gt=0, description="So many vCPUs a stack may have at the most, all pools full.")
+    idle_vcpu_cap: int = Field(default=8, ge=0, description="So many vCPUs a stack may have when nothing is to do.")
+    always_on: list[Name] = Field(default=["system"], description="Pools that may keep machines with nothing to do.")
+    protect: bool = Field(default=True, description="Whether what holds data is protected; false for a stack on trial.")
 
 
 class Exemption(_Settings):

@@ -1,6 +1,13 @@
 """The rules, a subject a file."""
 
 from policy.rule import Rule
-from policy.rules import nomad
+from policy.rules import cost, iam, machines, network, nomad, storage
 
-ALL: tuple[Rule, ...] = (*nomad.RULES,)
+ALL: tuple[Rule, ...] = (
+    *cost.RULES,
+    *iam.RULES,
+    *machines.RULES,
+    *network.RULES,
+    *nomad.RULES,
+    *storage.RULES,
+)
