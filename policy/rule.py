@@ -75,7 +75,7 @@ class Part:
 
     def inner(self, value: Any, where: str) -> "Part":
         """A part inside of this one."""
-        return Part(self.resource, value, f"{self.where}, {where}" if self.where else where, self)
+        return Part(self.resource, value, ", ".join(filter(None, (self.where, where))), self)
 
 
 def _refuse_unknown(value: Any, path: tuple[str, ...]) -> None:
