@@ -1,6 +1,7 @@
 """Applying rules to a stack's resources: every verdict that is not a plain pass.
 
-Owns levels, exemptions, and what becomes of a value that is not known. It deliberately knows no rule.
+Owns levels, exemptions, and what becomes of a value that is not known or is no such thing as a rule expects: a change
+that is judged may hold anything. It deliberately knows no rule.
 """
 
 import datetime
@@ -15,6 +16,8 @@ from policy.settings import Exemption, PolicyError, PolicySettings
 
 EXPIRED = "exemption-expired"
 UNUSED = "exemption-unused"
+FAILED = "the rule cannot read it: "
+"""What a verdict's message begins with where the rule failed; in a real stack that is the rule's mistake."""
 
 
 class Verdict(BaseModel):
@@ -71,39 +74,44 @@ def apply(rule: Rule, level: Level, stack: Stack) -> Iterator[Verdict]:
     if level is Level.DISABLED:
         return
     for part, problem in _problems(rule, stack):
-        undecided = isinstance(problem, UndecidedError)
         yield Verdict(
             rule=rule.id,
             level="mandatory" if level is Level.MANDATORY else "advisory",
-            state="not decided" if undecided else "violated",
+            state="violated" if isinstance(problem, str) else "not decided",
             resource=part.resource.name if part.resource else "stack",
             urn=part.resource.urn if part.resource else None,
             where=part.where,
-            message=f"{problem or 'a value'} is not known yet" if undecided else str(problem),
+            message=problem if isinstance(problem, str) else _undecided(problem),
             fix=rule.fix,
         )
 
 
-def _problems(rule: Rule, stack: Stack) -> Iterator[tuple[Part, str | UndecidedError]]:
+def _undecided(error: Exception) -> str:
+    if isinstance(error, UndecidedError):
+        return f"{str(error) or 'a value'} is not known yet"
+    return f"{FAILED}{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _problems(rule: Rule, stack: Stack) -> Iterator[tuple[Part, str | Exception]]:
     if not rule.types:
         yield from _of_part(rule, Part(None, stack.inventory.outputs), stack)
     for resource in stack.inventory.resources:
         if rule.looks_at(resource.type):
             try:
                 parts = list(rule.parts(resource))
-            except UndecidedError as error:
+            except Exception as error:  # noqa: BLE001  whatever a change holds, the other rules are applied
                 yield Part(resource, resource.inputs), error
                 continue
             for part in parts:
                 yield from _of_part(rule, part, stack)
 
 
-def _of_part(rule: Rule, part: Part, stack: Stack) -> Iterator[tuple[Part, str | UndecidedError]]:
+def _of_part(rule: Rule, part: Part, stack: Stack) -> Iterator[tuple[Part, str | Exception]]:
     # A problem that was found before the unknown value is one all the same.
     try:
         for message in rule.check(part, stack):
             yield part, message
-    except UndecidedError as error:
+    except Exception as error:  # noqa: BLE001  whatever a change holds, the other rules are applied
         yield part, error
 
 

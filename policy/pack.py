@@ -1,13 +1,19 @@
 """The rules as Pulumi's policies, for `pulumi preview --policy-pack policy`.
 
-Owns the translation alone: what the engine hands over becomes the same inventory that a plan is judged by. A rule that
-looks at one resource stops its registration; one across resources is applied when all are known.
+Owns the translation alone: what the engine hands over becomes the same inventory that a plan is judged by. A mandatory
+rule that looks at one resource stops its registration, also in an update without a preview. One across resources is
+applied at the end, when all are known: it stops an update only through the preview before it.
+
+Pulumi knows a pass, a violation and "not applicable", which it does not show. What is not decided is therefore no pass
+of its rule, and is told by an advisory policy of its own at the end.
 """
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+import pulumi_policy.policy as sdk
 from pulumi_policy import (
     EnforcementLevel,
     Policy,
@@ -18,19 +24,26 @@ from pulumi_policy import (
     StackValidationArgs,
     StackValidationPolicy,
 )
+from pulumi_policy.deserialize import SPECIAL_SECRET_SIG, SPECIAL_SIG_KEY
 from pulumi_policy.proxy import UnknownValueError
 
-from mlops.plan.inventory import UNKNOWN, Inventory, Resource
+from mlops.plan.inventory import SECRET, UNKNOWN, Inventory, Resource
 from policy.judge import EXPIRED, Verdict, judge, levels_of
 from policy.rule import Level, Rule
 from policy.settings import PolicySettings
 
+UNDECIDED = "not-decided"
+_STACK = "pulumi:pulumi:Stack"
+_NAMES = 3
+"""So many resources are named of each rule that is not decided."""
+
 
 def policies(rules: Sequence[Rule], settings: PolicySettings, today: datetime.date) -> list[Policy]:
-    """Every rule that is not disabled as a policy of its own, and one for exemptions that have ended."""
+    """Every rule that is not disabled as a policy of its own, one for ended exemptions, one for what is not decided."""
     levels = levels_of(rules, settings)
     used = [rule for rule in rules if levels[rule.id] is not Level.DISABLED]
-    return [*(_policy(rule, levels[rule.id], settings, today) for rule in used), _expired(settings, today)]
+    own = [_policy(rule, levels[rule.id], settings, today) for rule in used]
+    return [*own, _expired(settings, today), _undecided(used, settings, today)]
 
 
 def _policy(rule: Rule, level: Level, settings: PolicySettings, today: datetime.date) -> Policy:
@@ -44,26 +57,31 @@ def _policy(rule: Rule, level: Level, settings: PolicySettings, today: datetime.
         "name": rule.id,
         "description": f"{rule.holds} {rule.why}",
         "enforcement_level": EnforcementLevel[level.name],
+        "remediation_steps": rule.fix,
     }
 
-    def verdicts(resources: Iterable[Resource]) -> list[Verdict]:
-        listed = list(resources)
-        stack = listed[0].urn.split(":")[2] if listed else "none"
-        inventory = Inventory(stack=stack, mode="preview", resources=listed, outputs={})
-        return [one for one in judge(inventory, own, [rule], today) if one.rule == rule.id]
+    def apply(
+        args: ResourceValidationArgs | StackValidationArgs, resources: Iterable[Resource], report: ReportViolation
+    ) -> None:
+        verdicts = [one for one in judge(_inventory(resources), own, [rule], today) if one.rule == rule.id]
+        for verdict in verdicts:
+            if verdict.state == "violated":
+                place = f"{verdict.resource}{', ' if verdict.where else ''}{verdict.where}"
+                report(f"{place}: {verdict.message}. {verdict.fix}", verdict.urn)
+        states = {verdict.state for verdict in verdicts}
+        if "not decided" in states and "violated" not in states:
+            args.not_applicable("not decided")
 
     if rule.across or not rule.types:
 
         def of_stack(args: StackValidationArgs, report: ReportViolation) -> None:
-            for verdict in verdicts(_resource(one) for one in args.resources):
-                _tell(verdict, report)
+            apply(args, _resources(args), report)
 
         return StackValidationPolicy(validate=of_stack, **about)
 
     def of_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
         if rule.looks_at(args.resource_type):
-            for verdict in verdicts([_resource(args)]):
-                _tell(verdict, report)
+            apply(args, [_resource(args)], report)
 
     return ResourceValidationPolicy(validate=of_resource, **about)
 
@@ -83,31 +101,75 @@ def _expired(settings: PolicySettings, today: datetime.date) -> Policy:
     )
 
 
-def _tell(verdict: Verdict, report: Callable[[str, str | None], None]) -> None:
-    # Pulumi knows no "not decided": the update, in which the value is known, applies the rule again.
-    if verdict.state == "violated":
-        place = f"{verdict.resource}{', ' if verdict.where else ''}{verdict.where}"
-        report(f"{place}: {verdict.message}. {verdict.fix}", verdict.urn)
+def _undecided(rules: Sequence[Rule], settings: PolicySettings, today: datetime.date) -> Policy:
+    def check(args: StackValidationArgs, report: ReportViolation) -> None:
+        verdicts = judge(_inventory(_resources(args)), settings, rules, today)
+        open_ones = [one for one in verdicts if one.state == "not decided"]
+        for rule, group in groupby(sorted(open_ones, key=lambda one: one.rule), key=lambda one: one.rule):
+            report(f"{rule}: {_named(list(group))}", None)
+
+    return StackValidationPolicy(
+        name=UNDECIDED,
+        description="Rules that need what is known only later, or is secret: neither kept nor broken so far.",
+        enforcement_level=EnforcementLevel.ADVISORY,
+        validate=check,
+    )
+
+
+def _named(verdicts: Sequence[Verdict]) -> str:
+    told = dict.fromkeys(f"{one.resource} ({one.message})" for one in verdicts)
+    more = f" and {len(told) - _NAMES} more" if len(told) > _NAMES else ""
+    return f"{', '.join(list(told)[:_NAMES])}{more}"
+
+
+def _inventory(resources: Iterable[Resource]) -> Inventory:
+    listed = list(resources)
+    stack = listed[0].urn.split(":")[2] if listed else "none"
+    return Inventory(stack=stack, mode="preview", resources=listed, outputs={})
+
+
+def _resources(args: StackValidationArgs) -> list[Resource]:
+    """The stack's resources; the stack itself is none, as in a plan."""
+    return [_resource(one) for one in args.resources if one.resource_type != _STACK]
 
 
 def _resource(args: ResourceValidationArgs | PolicyResource) -> Resource:
-    options = args.opts
     parent = getattr(args, "parent", None)
     return Resource(
         type=args.resource_type,
         name=args.name,
         urn=args.urn,
-        custom="::" in args.urn and not args.resource_type.startswith("hybrid-mlops:"),
+        custom=not args.resource_type.startswith(f"{args.urn.split(':')[4]}:"),
         inputs=plain(args.props),
         outputs={},
-        parent=parent.urn if parent else None,
+        parent=parent.urn if parent and parent.resource_type != _STACK else None,
         provider=args.provider.urn if args.provider else None,
         dependencies=[one.urn for one in getattr(args, "dependencies", [])],
         property_dependencies={
             key: [one.urn for one in found] for key, found in getattr(args, "property_dependencies", {}).items()
         },
-        protect=bool(options.protect),
+        protect=bool(args.opts.protect),
     )
+
+
+def mark_secrets() -> None:
+    """Let rules see a mark where a secret is, as in a plan, and not its value.
+
+    The engine says which values are secret, and Pulumi's package opens them for policies before they are asked.
+    """
+    opened: Callable[..., dict[str, Any]] = sdk.deserialize_properties
+
+    def marked(properties: dict[str, Any], *more: Any) -> dict[str, Any]:
+        return opened(_marked(properties), *more)
+
+    sdk.deserialize_properties = marked
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, dict):
+        secret = value.get(SPECIAL_SIG_KEY) == SPECIAL_SECRET_SIG
+        return SECRET if secret else {key: _marked(inner) for key, inner in value.items()}
+    return [_marked(inner) for inner in value] if isinstance(value, list) else value
 
 
 def plain(value: Any) -> Any:
@@ -116,7 +178,8 @@ def plain(value: Any) -> Any:
         return {key: _known(value, key) for key in value}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [_known(value, index) for index in range(len(value))]
-    return value
+    # The engine sends every number as a float.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _known(value: Any, key: Any) -> Any:
