@@ -27,6 +27,8 @@ with settings.mistakes_told_plainly():
             regions = NomadPlatform("nomad", settings=stack, foundation=foundation, opts=below)
         if stack.kubernetes and stack.kubernetes.clusters:
             clusters = KubernetesPlatform("kubernetes", settings=stack, foundation=foundation, opts=below)
+        if foundation.ci:
+            pulumi.export("ci", foundation.ci.identities)
         pulumi.export("next_steps", next_steps.next_steps(pulumi.get_stack(), stack, root))
     for region in engines.nomads(stack, regions):
         nomad = region.provider

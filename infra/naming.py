@@ -6,6 +6,8 @@ from infra.settings import Settings
 
 IMAGES, SIGNATURES, MAVEN = "images", "signatures", "maven"
 """The stack's own repositories in Artifact Registry."""
+STORE_PROGRAM = "platform/mlops-registry/"
+"""What the names of the store task's programs begin with, in the data bucket."""
 REGISTRIES = {
     "docker.io": "https://registry-1.docker.io",
     "ghcr.io": "https://ghcr.io",

@@ -5,6 +5,7 @@ import pulumi
 from infra.foundation.apis import Apis
 from infra.foundation.buckets import Buckets
 from infra.foundation.budget import Notices
+from infra.foundation.ci import Ci
 from infra.foundation.keys import Keys
 from infra.foundation.network import Network
 from infra.foundation.registry import Registry
@@ -21,6 +22,7 @@ class Foundation(pulumi.ComponentResource):
         keys: Keys in Cloud KMS.
         buckets: Buckets.
         registry: Artifact Registry.
+        ci: Identities of continuous integration, where the stack has some.
     """
 
     apis: Apis
@@ -29,6 +31,7 @@ class Foundation(pulumi.ComponentResource):
     keys: Keys
     buckets: Buckets
     registry: Registry
+    ci: Ci | None
 
     def __init__(self, name: str, *, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
         """Make it; `opts` has the provider of Google Cloud."""
@@ -40,4 +43,7 @@ class Foundation(pulumi.ComponentResource):
         self.keys = Keys(f"{name}-keys", settings=settings, apis=self.apis, opts=after)
         self.buckets = Buckets(f"{name}-buckets", settings=settings, keys=self.keys, opts=after)
         self.registry = Registry(f"{name}-registry", settings=settings, keys=self.keys, opts=after)
+        self.ci = None
+        if settings.ci:
+            self.ci = Ci(f"{name}-ci", settings=settings, buckets=self.buckets, registry=self.registry, opts=after)
         self.register_outputs({})

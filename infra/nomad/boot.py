@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from infra import naming
 from infra.nomad import agent
 from infra.settings import ROOT, Settings
 
@@ -54,7 +55,7 @@ class StoreProgram:
         self.object_name = f"{PROGRAM_PREFIX}{content}.zip"
 
 
-PROGRAM_PREFIX = "platform/mlops-registry/"
+PROGRAM_PREFIX = naming.STORE_PROGRAM
 """What the names of all versions of the store program begin with."""
 
 

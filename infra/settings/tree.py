@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from infra.settings.ci import CiSettings
 from infra.settings.fields import JobId, Model
 from infra.settings.google import BucketSettings, GoogleSettings, KeySettings, NetworkSettings, StorageSettings
 from infra.settings.jobs import ImageSettings, JobSettings
@@ -28,6 +29,10 @@ class Settings(Model):
     kubernetes: KubernetesSettings | None = Field(
         default=None,
         description="The cluster that workflow templates are registered with; without it the stack has none.",
+    )
+    ci: CiSettings | None = Field(
+        default=None,
+        description="The repository whose workflows preview and update the stack; without it, people do.",
     )
     images: ImageSettings = Field(default=ImageSettings(), description="Where container images are pulled from.")
     buckets: BucketSettings = Field(description="The stack's buckets: names are the world's, so choose your own.")
