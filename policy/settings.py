@@ -27,6 +27,10 @@ class Parameters(_Settings):
     idle_vcpu_cap: int = Field(default=8, ge=0, description="So many vCPUs a stack may have when nothing is to do.")
     always_on: list[Name] = Field(default=["system"], description="Pools that may keep machines with nothing to do.")
     protect: bool = Field(default=True, description="Whether what holds data is protected; false for a stack on trial.")
+    image_registries: list[Annotated[str, StringConstraints(pattern=r"^[a-z0-9.:-]+/([a-z0-9._-]+/)*$")]] = Field(
+        default=[],
+        description="What names of images may begin with, beside the stack's own repositories: `ghcr.io/owner/`.",
+    )
 
 
 class Exemption(_Settings):
