@@ -1,12 +1,13 @@
 """The rules, a subject a file."""
 
 from policy.rule import Rule
-from policy.rules import cost, iam, machines, network, nomad, storage
+from policy.rules import cost, iam, machines, names, network, nomad, storage
 
 ALL: tuple[Rule, ...] = (
     *cost.RULES,
     *iam.RULES,
     *machines.RULES,
+    *names.RULES,
     *network.RULES,
     *nomad.RULES,
     *storage.RULES,
