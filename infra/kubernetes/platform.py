@@ -12,6 +12,7 @@ from infra import providers
 from infra.foundation.foundation import Foundation
 from infra.kubernetes import names
 from infra.kubernetes.access import CloudAccess, ClusterAccess
+from infra.kubernetes.administrators import ClusterAdministrators
 from infra.kubernetes.alerts import Alerts
 from infra.kubernetes.cluster import Cluster
 from infra.kubernetes.namespaces import Namespaces
@@ -62,6 +63,7 @@ class KubernetesPlatform(pulumi.ComponentResource):
             clusters=[made.cluster for made in clusters.values()],
             opts=below,
         )
+        ClusterAdministrators(f"{name}-administrators", settings=settings, foundation=foundation, opts=below)
         self.providers = {}
         self.ready = {}
         for cluster, made in clusters.items():

@@ -147,6 +147,8 @@ def test_administrators_reach_machines_by_ssh_and_nomad_alone(scratch_checkout: 
         ("roles/secretmanager.secretAccessor", "secret mlops-nomad-ca"),
         ("roles/iam.serviceAccountUser", account.format("server")),
         ("roles/iam.serviceAccountUser", account.format("client")),
+        # And clusters, by a role of the program's own.
+        ("kubernetes-administrators-role-name", "project stand-in-project"),
     }
     tunnel = next(grant for grant in granted if grant.role == "roles/iap.tunnelResourceAccessor")
     assert tunnel.condition == "destination.port == 22 || destination.port == 4646"

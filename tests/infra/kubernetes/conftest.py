@@ -42,6 +42,7 @@ COPIED = (
     "pyproject.toml",
     "Pulumi.yaml",
 )
+ADMINISTRATOR = "group:platform@example.com"
 FURTHER_CLUSTER: dict[str, Any] = {
     "region": "us-east1",
     "zones": ["us-east1-b", "us-east1-c"],
@@ -108,6 +109,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     config["hybrid-mlops:network"]["subnets"]["us-east1"] = subnet
     config["hybrid-mlops:kubernetes"]["clusters"]["us"] = FURTHER_CLUSTER
     config["hybrid-mlops:gcp"] |= {"protect": True, "alert_emails": ["platform@example.com"]}
+    config["hybrid-mlops:gcp"]["administrators"] = [ADMINISTRATOR]
     config["hybrid-mlops:jobs"]["model-refit"] = {
         "variables": {"schedules": ["0 3 * * 0"]},
         "parameters": {"data_uri": "gs://hybrid-mlops-dev-data/raw/x"},

@@ -10,7 +10,8 @@ from infra.kubernetes import access, names
 from infra.kubernetes.cluster import kubeconfig
 from infra.settings import ROOT
 from mlops.plan import UNKNOWN
-from tests.infra.kubernetes.conftest import Recorded
+from mlops.plan.permissions import permissions
+from tests.infra.kubernetes.conftest import ADMINISTRATOR, Recorded
 
 CLUSTERS = ("eu", "us")
 
@@ -131,6 +132,27 @@ def test_workloads_touch_what_they_need_and_nobody_can_undo_a_stored_version(rec
     # The README says the same of the same roles.
     readme = (ROOT / "jobs" / "model_refit" / "README.md").read_text()
     assert all(f"| `{role}` |" in readme for role in access.NEEDS)
+
+
+def test_administrators_may_do_in_clusters_what_the_runbooks_ask_of_them_and_no_more(recorded: Recorded) -> None:
+    granted = {grant for grant in permissions(recorded.update) if "kubernetes-administrators" in grant.urn}
+    held = {
+        (grant.principal, grant.resource) for grant in granted if grant.role == "kubernetes-administrators-role-name"
+    }
+    assert held == {(ADMINISTRATOR, "project stand-in-project")}, "of all clusters, which are the stack's own"
+    (may,) = [
+        role.inputs["permissions"] for role in recorded.update.of_type("gcp:projects/iAMCustomRole:IAMCustomRole")
+    ]
+    # To connect by the DNS endpoint and to make a kubeconfig; to bring Argo Server's port to one's machine.
+    assert {"container.clusters.connect", "container.clusters.get", "container.services.get"} <= set(may)
+    assert {"container.pods.get", "container.pods.list", "container.pods.portForward"} <= set(may)
+    # Verbs of `argo` and `mlops`, which Argo Server uses the person's own token for.
+    for verb in ("create", "delete", "get", "list", "update"):
+        assert f"container.thirdPartyObjects.{verb}" in may
+    kinds = {permission.split(".")[1] for permission in may}
+    assert kinds == {"clusters", "events", "namespaces", "nodes", "pods", "services", "thirdPartyObjects"}
+    changing = {one for one in may if one.split(".")[2] not in ("connect", "get", "getLogs", "list", "portForward")}
+    assert {one.split(".")[1] for one in changing} == {"thirdPartyObjects"}, "what the program registered stays"
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
