@@ -27,8 +27,8 @@ def test_a_stack_asks_for_the_cpus_of_all_its_machines_by_region() -> None:
         }
     )
     assert quota.demand(stack) == {
-        # A server with 1, a client with 4, and 1 to 5 spot machines with 8.
-        "europe-west1": Demand(least=1 + 4 + 8, most=1 + 4 + 40, most_spot=40),
+        # A server with 1, a client with 2, and 1 to 5 spot machines with 8.
+        "europe-west1": Demand(least=1 + 2 + 8, most=1 + 2 + 40, most_spot=40),
         "europe-west4": Demand(least=2, most=2 * 2 + 3 * 2 + 4 * 4 + 3 * 2, most_spot=16),
     }
 
