@@ -53,7 +53,8 @@ class GoogleSettings(Model):
     )
     administrators: tuple[Member, ...] = Field(
         default=(),
-        description="Who may open tunnels to machines and log in to them, such as group:platform@example.com.",
+        description="Who may open tunnels to machines and log in to them, and reach clusters and the runs in them, "
+        "such as group:platform@example.com.",
     )
     alert_emails: tuple[Email, ...] = Field(default=(), description="Where alerts are mailed.")
     budget: BudgetSettings | None = Field(default=None, description="When costs are told by mail; without it, never.")
