@@ -31,15 +31,22 @@ class _Selector(_Model):
     matchLabels: dict[str, str] = {}  # noqa: N815 - Kubernetes' name
 
 
-class _PodMonitoring(_Model):
-    """https://github.com/GoogleCloudPlatform/prometheus-engine/blob/main/doc/api.md#podmonitoringspec."""
-
+class _PodMonitoringSpec(_Model):
     selector: _Selector
     endpoints: list[_Endpoint] = Field(min_length=1)
-    targetLabels: dict[str, Any] = {}  # noqa: N815 - Kubernetes' name
+
+
+class _PodMonitoring(_Model):
+    """What is set here, of https://github.com/GoogleCloudPlatform/prometheus-engine/blob/main/doc/api.md#podmonitoring."""
+
+    apiVersion: Literal["monitoring.googleapis.com/v1"]  # noqa: N815 - Kubernetes' name
+    kind: Literal["PodMonitoring"]
+    metadata: dict[str, Any]
+    spec: _PodMonitoringSpec
 
 
 _OWN = {"kubernetes:monitoring.googleapis.com/v1:PodMonitoring": _PodMonitoring}
+_NAMESPACE = "kubernetes:core/v1:Namespace"
 _ARGO = ("kubernetes:argoproj.io/v1alpha1:WorkflowTemplate", "kubernetes:argoproj.io/v1alpha1:CronWorkflow")
 
 
@@ -49,10 +56,11 @@ def problems(resource: Resource) -> list[str]:
         return checks.typed([resource.inputs])
     if model := _OWN.get(resource.type):
         try:
-            model.model_validate(resource.inputs["spec"])
+            model.model_validate(resource.inputs, strict=True)
         except ValidationError as error:
-            return [f"spec.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-        return []
+            return [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        # Every kind's is the same.
+        return list(_typed(resource.inputs["metadata"], properties(_NAMESPACE).inputs["metadata"], "metadata"))
     declared = properties(resource.type)
     if not declared.outputs and "spec" in declared.inputs and declared.inputs["spec"] is dict:
         return [f"{resource.type}: no typed model is known, so nothing is checked; add one to tests/platform"]

@@ -32,7 +32,12 @@ def test_every_object_is_one_of_its_kind(stack: str, recorded: Callable[..., Inv
         (
             MONITORING,
             {"selector": {}, "endpoints": [{"port": 1, "interval": "1m", "pth": "/"}]},
-            "Extra inputs are not",
+            "spec.endpoints.0.pth: Extra inputs are not",
+        ),
+        (
+            MONITORING,
+            {"selector": {}, "endpoints": [{"port": "1", "interval": 60}]},
+            "endpoints.0.interval: Input should",
         ),
         (TEMPLATE, {"entrypont": "main"}, "WorkflowTemplate x: .spec.entrypont is not a field"),
         ("kubernetes:example.com/v1:Thing", {}, "no typed model is known"),
@@ -43,3 +48,18 @@ def test_a_field_that_there_is_not_is_found(kind: str, spec: dict[str, Any], pro
     inputs = {"apiVersion": version, "kind": name, "metadata": {"name": "x"}, "spec": spec}
     given = Resource(type=kind, name="x", urn="x", custom=True, inputs=inputs, outputs={})
     assert problem in "\n".join(objects.problems(given))
+
+
+@pytest.mark.parametrize("kind", [NETWORK_POLICY, MONITORING, TEMPLATE])
+def test_metadata_too_has_only_fields_that_there_are(kind: str) -> None:
+    version, _, name = kind.removeprefix("kubernetes:").rpartition(":")
+    specs = {
+        MONITORING: {"selector": {}, "endpoints": [{"port": 1, "interval": "1m"}]},
+        NETWORK_POLICY: {},
+        TEMPLATE: {},
+    }
+    metadata = {"name": "x", "lables": {"a": "b"}}
+    inputs = {"apiVersion": version, "kind": name, "metadata": metadata, "spec": specs[kind]}
+    given = Resource(type=kind, name="x", urn="x", custom=True, inputs=inputs, outputs={})
+    (line,) = objects.problems(given)
+    assert "metadata.lables" in line
