@@ -6,11 +6,9 @@ that is judged may hold anything. It deliberately knows no rule.
 
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from mlops.plan.inventory import Inventory
+from mlops.plan.verdicts import Verdict
 from policy.rule import Level, Part, Rule, Stack, UndecidedError
 from policy.settings import Exemption, PolicyError, PolicySettings
 
@@ -18,21 +16,6 @@ EXPIRED = "exemption-expired"
 UNUSED = "exemption-unused"
 FAILED = "the rule cannot read it: "
 """What a verdict's message begins with where the rule failed; in a real stack that is the rule's mistake."""
-
-
-class Verdict(BaseModel):
-    """What a rule says of one part of a stack, where it is not a pass."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rule: str = Field(description="The rule's id.")
-    level: Literal["mandatory", "advisory"] = Field(description="What follows.")
-    state: Literal["violated", "not decided", "exempt"] = Field(description="Broken, not known yet, or excused.")
-    resource: str = Field(description="The resource's logical name; `stack` for the stack itself.")
-    urn: str | None = Field(description="The resource's URN; None for the stack itself.")
-    where: str = Field(description="Where inside of it; empty for the resource itself.")
-    message: str = Field(description="What is wrong, or which value is not known.")
-    fix: str = Field(description="What to do.")
 
 
 def judge(inventory: Inventory, settings: PolicySettings, rules: Sequence[Rule], today: datetime.date) -> list[Verdict]:

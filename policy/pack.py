@@ -28,7 +28,8 @@ from pulumi_policy.deserialize import SPECIAL_SECRET_SIG, SPECIAL_SIG_KEY
 from pulumi_policy.proxy import UnknownValueError
 
 from mlops.plan.inventory import SECRET, UNKNOWN, Inventory, Resource
-from policy.judge import EXPIRED, Verdict, judge, levels_of
+from mlops.plan.verdicts import Verdict
+from policy.judge import EXPIRED, judge, levels_of
 from policy.rule import Level, Rule
 from policy.settings import PolicySettings
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from mlops.plan.recorder import PlanError
+
 FOLDER = Path(__file__).parent / "stacks"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -54,7 +56,7 @@ class PolicySettings(_Settings):
     exemptions: list[Exemption] = Field(default=[], description="Resources that may break a rule for a while.")
 
 
-class PolicyError(Exception):
+class PolicyError(PlanError):
     """The policies of a stack cannot be applied; the message says why, a line each problem."""
 
 

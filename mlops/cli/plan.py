@@ -23,18 +23,22 @@ def plan(
     json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
 ) -> None:
-    """Show what a stack registers: resources, capacity, permissions, exposure; without credentials or a cloud.
+    """Show what a stack registers and what policies say of it, without credentials or a cloud.
 
     The program runs with no network and with nothing but its checkout to read, where the kernel allows it.
+
+    Exit code 1 if a mandatory rule of policy/ is broken, also one that the change has not to do with: nothing of the
+    stack may be deployed then. 2 if there is nothing to plan: bad input, or a program that fails.
     """
     from rich.console import Console
 
     from mlops.plan import render, report
+    from policy.checkout import judged
 
     if json and markdown:
         raise RefusalError("--json and --markdown are two forms of one answer; name one of them")
     with err.status(f"Planning stack {stack} ..."):
-        found = report.plan(stack, CHECKOUT, base)
+        found = report.plan(stack, CHECKOUT, base, judged)
     if json:
         print_json(found)
     elif markdown:
@@ -46,3 +50,9 @@ def plan(
         Console(width=10_000, highlight=False).print(render.terminal(found))
     if found.unconfined:
         err.print(f"mlops: the program ran with files and network in reach: {found.unconfined}", markup=False)
+    if found.policies and found.policies.broken:
+        rules = ", ".join(sorted({one.rule for one in found.policies.broken}))
+        err.print(
+            f"mlops: stack {stack} may not be deployed, since it breaks {rules}; its report says how", markup=False
+        )
+        raise typer.Exit(1)

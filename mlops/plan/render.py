@@ -27,9 +27,12 @@ from mlops.plan.permissions import Grant
 from mlops.plan.properties import Property
 from mlops.plan.report import Entry, Plan
 from mlops.plan.values import printable
+from mlops.plan.verdicts import Policies, PolicyChange, Verdict
 
 _HEADLINES = 5
 """So many headlines of a kind are told; the sections below have all."""
+_VERDICTS = 20
+"""So many verdicts of rules are told in a section; JSON has all."""
 _DIFF_LINES = 40
 """So many lines of a text's diff are shown; JSON has all."""
 _LINE = 1_000
@@ -74,9 +77,14 @@ class Section:
 
 def sections(plan: Plan) -> list[Section]:
     """What a plan says, in order: the whole stack, or against another commit the difference alone."""
-    if plan.comparison:
-        return list(_difference(plan.comparison.difference))
-    return list(_stack(plan))
+    change = plan.comparison.policies if plan.comparison else None
+    found = [*_broken(plan.policies, change)] if plan.policies else []
+    found += _difference(plan.comparison.difference) if plan.comparison else _stack(plan)
+    if change:
+        found += _policy_change(change)
+    elif plan.policies:
+        found.append(_policies(plan.policies))
+    return found
 
 
 def title(plan: Plan) -> str:
@@ -189,6 +197,69 @@ def _capacity(found: Capacity) -> Table:
     total = [span(low, high) for low, high in pairs(found.minimum, found.maximum)]
     note = f"all but what is not known of {some(found.unknown)}" if found.unknown else ""
     return Table(["pool", "kind", *figures], [*rows, ["all", note, *total]], right=figures)
+
+
+# Policies
+
+
+def _broken(found: Policies, change: PolicyChange | None) -> Iterator[Section]:
+    """What is said before all else: with it nothing is deployed, whoever brought it."""
+    if found.broken:
+        old = "" if change is None else " (as before)"
+        new = found.broken if change is None else change.new
+        items = [
+            Item("!", _place(one) + ("" if one in new else old), label=one.rule, more=[one.fix])
+            for one in sorted(found.broken, key=lambda one: one not in new)
+        ]
+        yield Section(f"Policies: {_rules(found.broken)} broken, so nothing of this may be deployed", _some(items))
+
+
+def _policies(found: Policies) -> Section:
+    applied = sum(level != "disabled" for level in found.levels.values())
+    counts = {
+        "broken": len(found.broken),
+        "advisory": sum(one.level == "advisory" and one.state == "violated" for one in found.verdicts),
+        "exempt": sum(one.state == "exempt" for one in found.verdicts),
+        "not decided": sum(one.state == "not decided" for one in found.verdicts),
+    }
+    told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+    rest = [one for one in found.verdicts if one not in found.broken]
+    items = [Item("-", _verdict(one), label=_label(one)) for one in rest]
+    return Section(f"Policies: {applied} rules, {told or 'all of them kept'}", _some(items), folded=bool(items))
+
+
+def _policy_change(found: PolicyChange) -> Iterator[Section]:
+    """What was not said before all else."""
+    items = [Item("~", f"{rule}: {old} -> {new}", label="level") for rule, (old, new) in sorted(found.levels.items())]
+    items += [Item("-", _verdict(one), label=_label(one)) for one in found.gone]
+    items += [Item("+", _verdict(one), label=_label(one)) for one in found.new if _label(one) != "broken"]
+    if items or found.new:
+        title = f"Policies: {len(found.new)} new, {len(found.gone)} gone, {found.unchanged} as before"
+        yield Section(title, _some(items))
+
+
+def _label(verdict: Verdict) -> str:
+    if verdict.state != "violated":
+        return verdict.state
+    return "broken" if verdict.level == "mandatory" else "advisory"
+
+
+def _verdict(verdict: Verdict) -> str:
+    return f"{verdict.rule}: {_place(verdict)}"
+
+
+def _place(verdict: Verdict) -> str:
+    return f"{verdict.resource}{', ' if verdict.where else ''}{verdict.where}: {verdict.message}"
+
+
+def _rules(verdicts: Sequence[Verdict]) -> str:
+    number = len({one.rule for one in verdicts})
+    return "1 rule is" if number == 1 else f"{number} rules are"
+
+
+def _some(items: Sequence[Item]) -> list[Item]:
+    more = len(items) - _VERDICTS
+    return [*items[:_VERDICTS], *([Item("", f"and {more} more: --json has all")] if more > 0 else [])]
 
 
 # A difference

@@ -4,6 +4,7 @@ Owns what is run: the working tree's program and, for a comparison, the other co
 and confined where the kernel allows. How it looks is `render`'s.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +19,7 @@ from mlops.plan.inventory import Inventory
 from mlops.plan.permissions import Grant, permissions
 from mlops.plan.recorder import PlanError, record
 from mlops.plan.values import with_references
+from mlops.plan.verdicts import Judge, Policies, PolicyChange, policy_change
 
 
 class _Model(BaseModel):
@@ -41,6 +43,7 @@ class Comparison(_Model):
     commit: str = Field(description="Its full id.")
     new_stack: bool = Field(description="Whether the stack is not there yet in that commit.")
     difference: Difference = Field(description="What changes from it to the working tree.")
+    policies: PolicyChange | None = Field(description="What rules say now and did not, or did; None if none judged.")
 
 
 class Plan(_Model):
@@ -54,33 +57,40 @@ class Plan(_Model):
     capacity: Capacity = Field(description="Machines, vCPU, memory and disk, at least and at most.")
     permissions: list[Grant] = Field(description="Who may do what on which resource.")
     exposure: list[Exposure] = Field(description="What can be reached, and from where.")
+    policies: Policies | None = Field(description="What rules say of it; None if none judged.")
     comparison: Comparison | None = Field(description="The change against another commit, if one was named.")
 
 
-def plan(stack: str, root: Path, base: str | None = None) -> Plan:
+def plan(stack: str, root: Path, base: str | None = None, judge: Judge | None = None) -> Plan:
     """Plan a stack of a checkout.
 
     Args:
         stack: The stack's name.
         root: The checkout, a git repository's.
         base: A commit to compare with.
+        judge: Judges by rules. That commit is judged by its own settings, or if they cannot be used any more by those
+            of the checkout.
 
     Raises:
-        PlanError: One of the programs cannot be run, or there is no such commit.
+        PlanError: One of the programs cannot be run, there is no such commit, or the checkout cannot be judged.
     """
     commit_id = commit(root, base) if base is not None else None
-    unconfined = confinement.problem()
+    confine = (unconfined := confinement.problem()) is None
     with checkout(root) as tree:
-        inventory = record(stack, root=tree, confine=unconfined is None)
-    comparison = None
-    if base is not None and commit_id is not None:
-        before = _of_commit(stack, root, commit_id, base, confine=unconfined is None)
-        new = before is None
-        empty = Inventory(stack=stack, mode=inventory.mode, resources=[], outputs={})
-        comparison = Comparison(
-            base=base, commit=commit_id, new_stack=new, difference=difference(before or empty, inventory)
-        )
-    named = with_references(inventory)
+        inventory = record(stack, root=tree, confine=confine)
+        named = with_references(inventory)
+        policies = judge(tree, named) if judge else None
+        comparison = None
+        if base is not None and commit_id is not None:
+            with checkout(root, commit_id) as base_tree:
+                before = _of_commit(stack, base_tree, base, confine=confine)
+                comparison = Comparison(
+                    base=base,
+                    commit=commit_id,
+                    new_stack=before is None,
+                    difference=difference(before or _empty(inventory), inventory),
+                    policies=_policy_change(before, policies, judge, [base_tree, tree]) if judge and policies else None,
+                )
     return Plan(
         stack=stack,
         unconfined=unconfined,
@@ -88,18 +98,33 @@ def plan(stack: str, root: Path, base: str | None = None) -> Plan:
         capacity=capacity(named),
         permissions=permissions(named),
         exposure=exposure(named),
+        policies=policies,
         comparison=comparison,
     )
 
 
-def _of_commit(stack: str, root: Path, commit_id: str, base: str, *, confine: bool) -> Inventory | None:
-    with checkout(root, commit_id) as tree:
-        if stack not in stacks(tree / "stacks"):
-            return None
-        try:
-            return record(stack, root=tree, confine=confine)
-        except PlanError as error:
-            raise PlanError(f"{base} cannot be planned with the Python environment of this checkout: {error}") from None
+def _empty(inventory: Inventory) -> Inventory:
+    return Inventory(stack=inventory.stack, mode=inventory.mode, resources=[], outputs={})
+
+
+def _of_commit(stack: str, tree: Path, base: str, *, confine: bool) -> Inventory | None:
+    if stack not in stacks(tree / "stacks"):
+        return None
+    try:
+        return record(stack, root=tree, confine=confine)
+    except PlanError as error:
+        raise PlanError(f"{base} cannot be planned with the Python environment of this checkout: {error}") from None
+
+
+def _policy_change(before: Inventory | None, now: Policies, judge: Judge, trees: Sequence[Path]) -> PolicyChange:
+    if before is None:
+        return policy_change(Policies(levels={}, verdicts=[]), now)
+    named = with_references(before)
+    try:
+        old = judge(trees[0], named)
+    except PlanError:
+        old = judge(trees[1], named)
+    return policy_change(old, now)
 
 
 def entries(inventory: Inventory) -> list[Entry]:

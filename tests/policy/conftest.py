@@ -10,7 +10,8 @@ import pytest
 
 from mlops.plan import Inventory, Resource, record
 from mlops.plan.values import with_references
-from policy.judge import Verdict, judge
+from mlops.plan.verdicts import Verdict
+from policy.judge import judge
 from policy.rules import ALL
 from policy.settings import PolicySettings
 
