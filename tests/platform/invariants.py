@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from infra.machines import machine
 from mlops.plan import SECRET, Inventory, Resource
 from mlops.plan.exposure import exposure
+from mlops.plan.order import ancestors
 from mlops.plan.permissions import permissions
 from mlops.plan.values import at
 from tests.engine.provider import properties
@@ -227,29 +228,6 @@ RULES: tuple[Rule, ...] = (
     used,
 )
 """The rules of every stack; `protected` and `unprotected` are of those whose settings say so."""
-
-
-def ancestors(inventory: Inventory) -> Mapping[str, frozenset[str]]:
-    """What each resource waits for, through whatever is between."""
-    by_urn = {resource.urn: resource for resource in inventory.resources}
-    found: dict[str, frozenset[str]] = {}
-    for urn in by_urn:
-        stack = [urn]
-        while stack:
-            current = stack[-1]
-            direct = _direct(by_urn[current]) & by_urn.keys()
-            if missing := [other for other in direct if other not in found and other not in stack]:
-                stack.append(missing[0])
-                continue
-            found[current] = frozenset(direct).union(*(found.get(other, frozenset()) for other in direct))
-            stack.pop()
-    return found
-
-
-def _direct(resource: Resource) -> set[str]:
-    # A child is registered when its parent is, and that is when what the parent depends on is there.
-    above = {urn for urn in (resource.provider, resource.parent) if urn}
-    return above.union(resource.dependencies, *resource.property_dependencies.values())
 
 
 def _is_provider(resource: Resource) -> bool:

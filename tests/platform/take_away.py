@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from infra import settings
 from mlops.plan import Inventory, record
-from tests.platform.needs import Stack, unmet
+from mlops.plan.values import with_references
+from policy.needs import Supply, unmet
 
 # What a workload is given, by type. What holds data, and machines, stand for themselves.
 _GIVEN = (
@@ -62,15 +63,26 @@ class Tried:
     missed: tuple[str, ...]
 
 
-def tried(inventory: Inventory, *, salesforce: bool = False) -> Iterator[Tried]:
-    """Every attempt on a stack."""
+def supply(inventory: Inventory, *, salesforce: bool | None = None) -> Supply:
+    """A stack, with what its settings say of dispatches; `salesforce` as if it had credentials for it."""
+    of = settings.load(inventory.stack)
+    models = {name: job.parameters.get("gcp_bucket_path") for name, job in of.jobs.items()}
+    return Supply(
+        inventory,
+        salesforce=of.salesforce is not None if salesforce is None else salesforce,
+        models={name: path for name, path in models.items() if isinstance(path, str)},
+    )
+
+
+def tried(inventory: Inventory) -> Iterator[Tried]:
+    """Every attempt on a stack, whose outputs are named."""
     for resource in inventory.resources:
         if resource.type in _GIVEN:
             for how, left in (
                 ("gone", _without(inventory, resource.urn)),
                 ("not waited for", _cut(inventory, resource.urn)),
             ):
-                yield Tried(resource.urn, how, tuple(unmet(Stack(left, salesforce=salesforce))))
+                yield Tried(resource.urn, how, tuple(unmet(supply(left))))
 
 
 def _without(inventory: Inventory, urn: str) -> Inventory:
@@ -100,7 +112,7 @@ def main(*stacks: str) -> int:
     """Try every stack, and print what was missed by whom."""
     unneeded = 0
     for stack in stacks or settings.stacks():
-        for one in tried(record(stack), salesforce=settings.load(stack).salesforce is not None):
+        for one in tried(with_references(record(stack))):
             name = one.urn.rpartition("$")[2]
             why = UNMISSED.get((name.rpartition("::")[2], one.how))
             sys.stdout.write(f"{stack}: {name} {one.how}: {(*one.missed, why or 'NOBODY MISSES IT')[0]}\n")

@@ -8,8 +8,9 @@ import pytest
 from infra import settings
 from infra.workloads import jobspec
 from mlops.plan import Inventory
-from tests.platform.needs import JOB, TEMPLATES, Stack, needs, unmet
-from tests.platform.take_away import UNMISSED, tried
+from mlops.plan.values import with_references
+from policy.needs import JOB, TEMPLATES, needs, unmet
+from tests.platform.take_away import UNMISSED, supply, tried
 
 STACKS = settings.stacks()
 CLOUD = [stack for stack in STACKS if settings.load(stack).gcp]
@@ -17,15 +18,14 @@ CLOUD = [stack for stack in STACKS if settings.load(stack).gcp]
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_every_workload_has_what_it_needs(stack: str, recorded: Callable[..., Inventory]) -> None:
-    salesforce = settings.load(stack).salesforce is not None
-    assert unmet(Stack(recorded(stack), salesforce=salesforce)) == []
+    assert unmet(supply(with_references(recorded(stack)))) == []
 
 
 @pytest.mark.parametrize("stack", CLOUD)
 def test_what_is_taken_away_is_missed_by_a_workload_that_is_named(
     stack: str, recorded: Callable[..., Inventory]
 ) -> None:
-    attempts = list(tried(recorded(stack)))
+    attempts = list(tried(with_references(recorded(stack))))
     assert len(attempts) > 80
     unmissed = {(one.urn.rpartition("::")[2], one.how) for one in attempts if not one.missed}
     assert unmissed <= UNMISSED.keys()
@@ -36,8 +36,8 @@ def test_what_is_taken_away_is_missed_by_a_workload_that_is_named(
 
 @pytest.mark.parametrize("stack", CLOUD)
 def test_needs_are_read_from_every_job_and_template(stack: str, recorded: Callable[..., Inventory]) -> None:
-    inventory = recorded(stack)
-    asked = {need.workload for need in needs(Stack(inventory))}
+    inventory = with_references(recorded(stack))
+    asked = {need.workload for need in needs(supply(inventory))}
     for job in inventory.of_type(JOB):
         spec = jobspec.parse(job.inputs["jobspec"], job.name)
         assert any(who.startswith(f"job {spec.id} in ") for who in asked), spec.id
@@ -49,5 +49,5 @@ def test_needs_are_read_from_every_job_and_template(stack: str, recorded: Callab
 def test_credentials_that_a_stack_has_are_needed_by_the_job_that_reads_them(
     recorded: Callable[..., Inventory],
 ) -> None:
-    (line,) = unmet(Stack(recorded(CLOUD[0]), salesforce=True))
+    (line,) = unmet(supply(with_references(recorded(CLOUD[0])), salesforce=True))
     assert line.startswith("job sales-close-prediction in eu: needs the Variable nomad/jobs/sales-close-prediction, ")

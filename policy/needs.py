@@ -15,9 +15,9 @@ from urllib.parse import unquote
 import yaml
 
 from infra.workloads import jobspec
-from mlops.plan import Inventory, Resource
+from mlops.plan.inventory import Inventory, Resource
+from mlops.plan.order import ancestors
 from mlops.plan.values import at, every
-from tests.platform.invariants import ancestors
 
 JOB = "nomad:index/job:Job"
 TEMPLATES = ("kubernetes:argoproj.io/v1alpha1:WorkflowTemplate", "kubernetes:argoproj.io/v1alpha1:CronWorkflow")
@@ -67,16 +67,18 @@ class Need:
 
 
 @dataclass
-class Stack:
+class Supply:
     """An inventory, to be asked who gives what.
 
     Attributes:
         inventory: The inventory, in update mode.
         salesforce: Whether the stack has credentials for Salesforce, which jobs can do without.
+        models: Where a job stores its models, `gs://BUCKET/PREFIX` by job id, as far as that is known.
     """
 
     inventory: Inventory
     salesforce: bool = False
+    models: Mapping[str, str] = field(default_factory=dict)
     by_type: dict[str, list[Resource]] = field(init=False)
     by_urn: dict[str, Resource] = field(init=False)
 
@@ -126,22 +128,22 @@ class Stack:
 
     def members(self, email: str) -> set[str]:
         """What a service account of Google Cloud, known by its e-mail address, is called in a grant."""
-        # What the recorder makes up for an account's outputs begins with the account's name.
-        return {f"serviceAccount:{email}", *(f"{account.name}-member" for account in self._accounts(email))}
+        return {f"serviceAccount:{email}", *(f"${{{account.name}.member}}" for account in self._accounts(email))}
 
     def account(self, email: str) -> frozenset[str]:
         """The service account of an e-mail address."""
         return frozenset(account.urn for account in self._accounts(email))
 
     def _accounts(self, email: str) -> Iterator[Resource]:
-        return (one for one in self.of(ACCOUNT) if email == f"{one.name}-email")
+        # In a plan an output is the name of it; in an update Pulumi says what it is.
+        return (one for one in self.of(ACCOUNT) if email in (f"${{{one.name}.email}}", one.inputs.get("email")))
 
 
-def unmet(stack: Stack) -> list[str]:
+def unmet(supply: Supply) -> list[str]:
     """What workloads need and do not have, or do not wait for: a line each, which begins with the workload."""
-    before = ancestors(stack.inventory)
+    before = ancestors(supply.inventory)
     lines = []
-    for need in needs(stack):
+    for need in needs(supply):
         if not need.met:
             lines.append(f"{need.workload}: needs {need.what}, which nothing gives")
         elif need.waits and not need.met & before[need.of]:
@@ -149,19 +151,19 @@ def unmet(stack: Stack) -> list[str]:
     return lines
 
 
-def needs(stack: Stack) -> Iterator[Need]:
+def needs(supply: Supply) -> Iterator[Need]:
     """Everything that every workload needs."""
-    for job in stack.of(JOB):
-        yield from _of_a_job(job, stack)
-    for template in stack.of(*TEMPLATES):
-        yield from _of_a_template(template, stack)
-    for release in stack.of(RELEASE):
-        yield from _of_a_release(release, stack)
-    for pool in stack.of(NODE_POOL):
-        yield from _of_nodes(pool, stack)
-    for machines in stack.of(*MACHINES):
-        yield from _of_machines(machines, stack)
-    yield from _of_what_is_encrypted(stack)
+    for job in supply.of(JOB):
+        yield from _of_a_job(job, supply)
+    for template in supply.of(*TEMPLATES):
+        yield from _of_a_template(template, supply)
+    for release in supply.of(RELEASE):
+        yield from _of_a_release(release, supply)
+    for pool in supply.of(NODE_POOL):
+        yield from _of_nodes(pool, supply)
+    for machines in supply.of(*MACHINES):
+        yield from _of_machines(machines, supply)
+    yield from _of_what_is_encrypted(supply)
 
 
 # Nomad.
@@ -172,8 +174,8 @@ def _parsed(text: str) -> jobspec.Jobspec:
     return jobspec.parse(text, "jobspec")
 
 
-def _of_a_job(job: Resource, stack: Stack) -> Iterator[Need]:
-    regions = {str(at(machines.inputs, "labels", "nomad-region")) for machines in stack.of(*MACHINES)}
+def _of_a_job(job: Resource, supply: Supply) -> Iterator[Need]:
+    regions = {str(at(machines.inputs, "labels", "nomad-region")) for machines in supply.of(*MACHINES)}
     # A provider's name has its region's in it, which may begin like another's.
     region = next(
         (
@@ -195,28 +197,28 @@ def _of_a_job(job: Resource, stack: Stack) -> Iterator[Need]:
         return Need(who, job.urn, what, urns)
 
     pool = _value(spec.body.get("node_pool", "default"), given, spec)
-    named = lambda kind, name: (one for one in stack.of(kind) if one.inputs.get("name") == name)  # noqa: E731
+    named = lambda kind, name: (one for one in supply.of(kind) if one.inputs.get("name") == name)  # noqa: E731
     yield need(f"the namespace {namespace}", named("nomad:index/namespace:Namespace", namespace))
     yield need(f"the node pool {pool}", named("nomad:index/nodePool:NodePool", pool))
     for path in sorted(set(_VARIABLE.findall(job.inputs["jobspec"]))):
-        if path != f"nomad/jobs/{spec.id}" or stack.salesforce:
-            variables = (one for one in stack.of("nomad:index/variable:Variable") if one.inputs.get("path") == path)
+        if path != f"nomad/jobs/{spec.id}" or supply.salesforce:
+            variables = (one for one in supply.of("nomad:index/variable:Variable") if one.inputs.get("path") == path)
             yield need(f"the Variable {path}", (one for one in variables if one.provider == job.provider))
 
     clients = [
         machines
-        for machines in stack.of(*MACHINES)
+        for machines in supply.of(*MACHINES)
         if at(machines.inputs, "labels", "nomad-region") == region
         and at(machines.inputs, "labels", "nomad-pool") == pool
     ]
-    groups = frozenset(_groups_of(clients, stack))
+    groups = frozenset(_groups_of(clients, supply))
     # Runs are dispatched later, and wait for machines by themselves; a machine pulls images from its first day on.
     yield Need(whole, job.urn, f"machines of the pool {pool}", groups, waits=False)
     for image in sorted({found[2] for text in given.values() for found in _IMAGE.findall(text)}):
         for machines in clients:
             email = str(at(every(machines.inputs, "serviceAccount")[0], "email"))
-            readers = stack.on_repository(image, stack.members(email), "roles/artifactregistry.reader")
-            for group in _groups_of([machines], stack):
+            readers = supply.on_repository(image, supply.members(email), "roles/artifactregistry.reader")
+            for group in _groups_of([machines], supply):
                 yield Need(whole, group, f"that machines of the pool {pool} may pull from {image}", readers)
     for group, task, definition in _tasks(spec):
         for identity in definition.get("identity", []):
@@ -226,7 +228,7 @@ def _of_a_job(job: Resource, stack: Stack) -> Iterator[Need]:
             subject = f"/subject/{region}:{namespace}:{spec.id}:{group}:{task}:{identity['name']}"
             trusted = (
                 one
-                for one in stack.of("gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider")
+                for one in supply.of("gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider")
                 if one.inputs["attributeMapping"] == {"google.subject": "assertion.sub"}
                 and f'"{region}:"' in one.inputs["attributeCondition"]
                 and set(identity["aud"]) <= set(every(one.inputs, "oidc", "allowedAudiences"))
@@ -235,31 +237,33 @@ def _of_a_job(job: Resource, stack: Stack) -> Iterator[Need]:
             if "gcp_bucket_path" not in str(definition.get("env")):
                 granted = (
                     one
-                    for one in stack.of("gcp:projects/iAMMember:IAMMember")
+                    for one in supply.of("gcp:projects/iAMMember:IAMMember")
                     if str(one.inputs.get("member")).endswith(subject)
                 )
                 yield need("some right in the project", granted, who)
                 continue
             # What the registry's programs do: they look, read, and create what is not there.
-            bucket, prefix = _bucket_of(spec, stack)
-            below = f"{prefix.rstrip('/')}/{spec.id}/"
-            for action, where in (("get", below), ("create", below), ("list", None)):
-                met = stack.on_bucket(action, bucket, where, subject)
-                yield need(f"to {action} objects of gs://{bucket}/{where or ''}", met, who)
+            for action in ("get", "create", "list"):
+                met = frozenset[str]()
+                for bucket, prefix in _buckets_of(spec.id, supply):
+                    below = None if action == "list" else f"{prefix.rstrip('/')}/{spec.id}/"
+                    met |= supply.on_bucket(action, bucket, below, subject)
+                yield need(f"to {action} objects of the bucket of models", met, who)
 
 
-def _bucket_of(spec: jobspec.Jobspec, stack: Stack) -> tuple[str, str]:
-    from infra import settings
+def _buckets_of(job_id: str, supply: Supply) -> Iterator[tuple[str, str]]:
+    """Where a job stores its models: a dispatch says it, so without the stack's settings it may be any bucket."""
+    if given := supply.models.get(job_id):
+        bucket, _, prefix = given.removeprefix("gs://").partition("/")
+        yield bucket, prefix
+        return
+    for one in supply.of("gcp:storage/bucket:Bucket"):
+        yield str(one.inputs.get("name")), "models"
 
-    of = settings.load(stack.inventory.stack)
-    given = of.jobs[spec.id].parameters.get("gcp_bucket_path") or f"gs://{of.buckets.models}/models"
-    bucket, _, prefix = given.removeprefix("gs://").partition("/")
-    return bucket, prefix
 
-
-def _groups_of(machines: list[Resource], stack: Stack) -> Iterator[str]:
+def _groups_of(machines: list[Resource], supply: Supply) -> Iterator[str]:
     urns = {template.urn for template in machines}
-    for group in stack.inventory.resources:
+    for group in supply.inventory.resources:
         if "InstanceGroupManager" in group.type and urns & set(group.dependencies):
             yield group.urn
 
@@ -280,11 +284,11 @@ def _value(value: Any, given: Mapping[str, str], spec: jobspec.Jobspec) -> Any:
 # Kubernetes.
 
 
-def _of_a_template(template: Resource, stack: Stack) -> Iterator[Need]:
+def _of_a_template(template: Resource, supply: Supply) -> Iterator[Need]:
     kind, name = template.inputs["kind"], template.inputs["metadata"]["name"]
     namespace = template.inputs["metadata"]["namespace"]
     cluster = template.provider
-    operators = [one for one in stack.of(RELEASE) if one.provider == cluster]
+    operators = [one for one in supply.of(RELEASE) if one.provider == cluster]
     if not operators:
         return  # a cluster that exists: what is in it is its owner's
     where = str(cluster).rpartition("::")[2]
@@ -294,13 +298,13 @@ def _of_a_template(template: Resource, stack: Stack) -> Iterator[Need]:
         urns = met if isinstance(met, frozenset) else frozenset(resource.urn for resource in met)
         return Need(who, template.urn, what, urns)
 
-    yield need(f"the namespace {namespace}", stack.inside("kubernetes:core/v1:Namespace", cluster, namespace))
+    yield need(f"the namespace {namespace}", supply.inside("kubernetes:core/v1:Namespace", cluster, namespace))
     argo = [one for one in operators if one.inputs.get("chart") == "argo-workflows"]
     yield need("Argo Workflows", iter(argo))
     spec = template.inputs["spec"]
     if kind == "CronWorkflow":
         of = at(spec, "workflowSpec", "workflowTemplateRef", "name")
-        yield need(f"the template {of}", stack.inside(TEMPLATES[0], cluster, of, namespace))
+        yield need(f"the template {of}", supply.inside(TEMPLATES[0], cluster, of, namespace))
         return
     artifacts = at(argo[0].inputs, "values", "artifactRepository", "gcs") if argo else None
     for step in spec["templates"]:
@@ -311,45 +315,45 @@ def _of_a_template(template: Resource, stack: Stack) -> Iterator[Need]:
         subject = f"/subject/ns/{namespace}/sa/{account}"
         yield need(
             f"the service account {account}",
-            stack.inside("kubernetes:core/v1:ServiceAccount", cluster, account, namespace),
+            supply.inside("kubernetes:core/v1:ServiceAccount", cluster, account, namespace),
             who,
         )
         reports = ("argoproj.io", "workflowtaskresults", ("create", "patch"))
-        yield from _rights(need, who, account, namespace, cluster, reports, stack)
-        yield from _pulled(need, who, step, cluster, stack)
+        yield from _rights(need, who, account, namespace, cluster, reports, supply)
+        yield from _pulled(need, who, step, cluster, supply)
         if artifacts:
             prefix = str(artifacts["keyFormat"]).strip("{ `}").partition("{{")[0]
             for action in ("get", "create"):
-                met = stack.on_bucket(action, artifacts["bucket"], prefix, subject)
+                met = supply.on_bucket(action, artifacts["bucket"], prefix, subject)
                 yield need(f"to {action} artifacts in gs://{artifacts['bucket']}/{prefix}", met, who)
         for variable in (step.get("container") or {}).get("env", []):
             found = _BUCKET.fullmatch(variable.get("value", "")) if variable["name"] == "GCP_BUCKET_PATH" else None
             if found:
                 below = f"{found[2].rstrip('/')}/"
                 for action, at_ in (("get", below), ("create", below), ("list", None)):
-                    met = stack.on_bucket(action, found[1], at_, subject)
+                    met = supply.on_bucket(action, found[1], at_, subject)
                     yield need(f"to {action} objects of gs://{found[1]}/{at_ or ''}", met, who)
         for repository in _LIBRARIES.findall(str((step.get("container") or {}).get("args", ""))):
-            met = stack.on_repository(repository, {subject}, "roles/artifactregistry.writer")
+            met = supply.on_repository(repository, {subject}, "roles/artifactregistry.writer")
             yield need(f"to publish to {repository}", met, who)
         if "resource" in step:
-            yield from _of_a_resource(need, who, step["resource"], account, namespace, cluster, stack)
+            yield from _of_a_resource(need, who, step["resource"], account, namespace, cluster, supply)
 
 
 def _of_a_resource(
-    need: Any, who: str, resource: Mapping[str, Any], account: str, namespace: str, cluster: str | None, stack: Stack
+    need: Any, who: str, resource: Mapping[str, Any], account: str, namespace: str, cluster: str | None, supply: Supply
 ) -> Iterator[Need]:
     """A step that makes or deletes an object: the right to, and what is made needs itself."""
     if resource["action"] == "delete":
         what = ("sparkoperator.k8s.io", "sparkapplications", ("delete", "list"))
-        yield from _rights(need, who, account, namespace, cluster, what, stack)
+        yield from _rights(need, who, account, namespace, cluster, what, supply)
         return
     manifest = yaml.safe_load(re.sub(r"\{\{=(.*?)\}\}", lambda found: repr(f"={found[1]}"), resource["manifest"]))
     what = ("sparkoperator.k8s.io", "sparkapplications", ("create", "get"))
-    yield from _rights(need, who, account, namespace, cluster, what, stack)
+    yield from _rights(need, who, account, namespace, cluster, what, supply)
     operators = (
         one
-        for one in stack.of(RELEASE)
+        for one in supply.of(RELEASE)
         if one.provider == cluster
         and one.inputs.get("chart") == "spark-operator"
         and namespace in every(one.inputs, "values", "spark", "jobNamespaces")
@@ -358,25 +362,25 @@ def _of_a_resource(
     driver = manifest["spec"]["driver"]["serviceAccount"]
     yield need(
         f"the service account {driver}",
-        stack.inside("kubernetes:core/v1:ServiceAccount", cluster, driver, namespace),
+        supply.inside("kubernetes:core/v1:ServiceAccount", cluster, driver, namespace),
         who,
     )
-    yield from _rights(need, who, driver, namespace, cluster, ("", "pods", ("create", "delete", "watch")), stack)
+    yield from _rights(need, who, driver, namespace, cluster, ("", "pods", ("create", "delete", "watch")), supply)
     subject = f"/subject/ns/{namespace}/sa/{driver}"
     texts = " ".join(map(str, manifest["spec"]["arguments"]))
     for bucket, prefix in _BUCKET.findall(texts):
         for action in ("get", "create", "delete"):
             yield need(
-                f"to {action} objects of gs://{bucket}/{prefix}", stack.on_bucket(action, bucket, prefix, subject), who
+                f"to {action} objects of gs://{bucket}/{prefix}", supply.on_bucket(action, bucket, prefix, subject), who
             )
     if "data_uri" in texts:
         (data,) = {
             str(bucket.inputs["name"])
-            for bucket in stack.of("gcp:storage/bucket:Bucket")
+            for bucket in supply.of("gcp:storage/bucket:Bucket")
             if bucket.name.endswith("-data")
         }
         for action in ("get", "list"):
-            yield need(f"to {action} objects of gs://{data}", stack.on_bucket(action, data, None, subject), who)
+            yield need(f"to {action} objects of gs://{data}", supply.on_bucket(action, data, None, subject), who)
 
 
 def _rights(
@@ -386,13 +390,13 @@ def _rights(
     namespace: str,
     cluster: str | None,
     what: tuple[str, str, tuple[str, ...]],
-    stack: Stack,
+    supply: Supply,
 ) -> Iterator[Need]:
     """Rights in the cluster, each by a Role and by its binding."""
     group, kind, verbs = what
     bindings = [
         binding
-        for binding in stack.of("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding")
+        for binding in supply.of("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding")
         if binding.provider == cluster
         and at(binding.inputs, "metadata", "namespace") == namespace
         and any(
@@ -404,7 +408,7 @@ def _rights(
         roles, bound = set(), set()
         for binding in bindings:
             name = at(binding.inputs, "roleRef", "name")
-            for role in stack.inside("kubernetes:rbac.authorization.k8s.io/v1:Role", cluster, name, namespace):
+            for role in supply.inside("kubernetes:rbac.authorization.k8s.io/v1:Role", cluster, name, namespace):
                 if any(
                     group in every(rule, "apiGroups")
                     and kind in every(rule, "resources")
@@ -418,24 +422,24 @@ def _rights(
         yield need(f"{text}, by its binding", frozenset(bound), who)
 
 
-def _pulled(need: Any, who: str, what: Any, cluster: str | None, stack: Stack) -> Iterator[Need]:
+def _pulled(need: Any, who: str, what: Any, cluster: str | None, supply: Supply) -> Iterator[Need]:
     """That the nodes of a cluster may pull the images that are named somewhere."""
-    pools = [pool for pool in stack.of(NODE_POOL) if _in(pool, cluster, stack)]
+    pools = [pool for pool in supply.of(NODE_POOL) if _in(pool, cluster, supply)]
     emails = {str(at(pool.inputs, "nodeConfig", "serviceAccount")) for pool in pools}
     for _, _, repository in sorted(set(_IMAGE.findall(str(what)))):
         for email in sorted(emails):
-            met = stack.on_repository(repository, stack.members(email), "roles/artifactregistry.reader")
+            met = supply.on_repository(repository, supply.members(email), "roles/artifactregistry.reader")
             yield need(f"that nodes may pull from {repository}", met, who)
 
 
-def _in(pool: Resource, cluster: str | None, stack: Stack) -> bool:
+def _in(pool: Resource, cluster: str | None, supply: Supply) -> bool:
     """Whether a node pool is of the cluster that a provider speaks to."""
-    provider = stack.by_urn.get(str(cluster))
+    provider = supply.by_urn.get(str(cluster))
     clusters = set(pool.property_dependencies.get("cluster", []))
     return bool(provider and clusters & set(provider.dependencies))
 
 
-def _of_a_release(release: Resource, stack: Stack) -> Iterator[Need]:
+def _of_a_release(release: Resource, supply: Supply) -> Iterator[Need]:
     who = f"release {release.inputs.get('name')} in {str(release.provider).rpartition('::')[2]}"
 
     def need(what: str, met: Iterator[Resource] | frozenset[str], who: str = who) -> Need:
@@ -443,119 +447,120 @@ def _of_a_release(release: Resource, stack: Stack) -> Iterator[Need]:
         return Need(who, release.urn, what, urns)
 
     namespace = release.inputs["namespace"]
-    yield need(f"the namespace {namespace}", stack.inside("kubernetes:core/v1:Namespace", release.provider, namespace))
+    yield need(f"the namespace {namespace}", supply.inside("kubernetes:core/v1:Namespace", release.provider, namespace))
     for job_namespace in every(release.inputs, "values", "spark", "jobNamespaces"):
-        met = stack.inside("kubernetes:core/v1:Namespace", release.provider, job_namespace)
+        met = supply.inside("kubernetes:core/v1:Namespace", release.provider, job_namespace)
         yield need(f"the namespace {job_namespace}", met)
     system = [
         pool
-        for pool in stack.of(NODE_POOL)
-        if _in(pool, release.provider, stack) and not at(pool.inputs, "nodeConfig", "taints")
+        for pool in supply.of(NODE_POOL)
+        if _in(pool, release.provider, supply) and not at(pool.inputs, "nodeConfig", "taints")
     ]
     yield need("nodes without a taint", iter(system))
-    yield from _pulled(need, who, release.inputs.get("values"), release.provider, stack)
+    yield from _pulled(need, who, release.inputs.get("values"), release.provider, supply)
     server = at(release.inputs, "values", "server", "serviceAccount", "name")
     artifacts = at(release.inputs, "values", "artifactRepository", "gcs")
     if server and artifacts:
         prefix = str(artifacts["keyFormat"]).strip("{ `}").partition("{{")[0]
-        met = stack.on_bucket("get", artifacts["bucket"], prefix, f"/subject/ns/{namespace}/sa/{server}")
+        met = supply.on_bucket("get", artifacts["bucket"], prefix, f"/subject/ns/{namespace}/sa/{server}")
         yield Need(f"{who}: its server", release.urn, "to get artifacts", met, waits=False)
 
 
 # Machines.
 
 
-def _of_nodes(pool: Resource, stack: Stack) -> Iterator[Need]:
+def _of_nodes(pool: Resource, supply: Supply) -> Iterator[Need]:
     who = f"node pool {pool.name}"
     email = str(at(pool.inputs, "nodeConfig", "serviceAccount"))
-    yield Need(who, pool.urn, "a service account of its own", stack.account(email))
+    yield Need(who, pool.urn, "a service account of its own", supply.account(email))
     yield Need(
         who,
         pool.urn,
         "the right to log and to be monitored",
-        _on_project(email, "roles/container.defaultNodeServiceAccount", stack),
+        _on_project(email, "roles/container.defaultNodeServiceAccount", supply),
     )
 
 
-def _of_machines(machines: Resource, stack: Stack) -> Iterator[Need]:
+def _of_machines(machines: Resource, supply: Supply) -> Iterator[Need]:
     """What a boot script names: secrets, buckets, and the right to find the servers."""
     who = f"machines of {machines.name}"
     email = str(at(every(machines.inputs, "serviceAccount")[0], "email"))
-    groups = list(_groups_of([machines], stack)) or [machines.urn]
+    groups = list(_groups_of([machines], supply)) or [machines.urn]
     script = "\n".join(str(value) for value in (machines.inputs.get("metadata") or {}).values())
     for group in groups:
-        yield Need(who, group, "a service account of its own", stack.account(email))
+        yield Need(who, group, "a service account of its own", supply.account(email))
         for name in sorted({secret for _, secret in _SECRET.findall(script)}):
-            secrets = [one for one in stack.of("gcp:secretmanager/secret:Secret") if one.inputs["secretId"] == name]
-            readers = frozenset[str]().union(*(_on_secret(one, email, stack) for one in secrets))
+            secrets = [one for one in supply.of("gcp:secretmanager/secret:Secret") if one.inputs["secretId"] == name]
+            readers = frozenset[str]().union(*(_on_secret(one, email, supply) for one in secrets))
             yield Need(who, group, f"to read the secret {name}", readers)
             urns = {one.urn for one in secrets}
-            versions = (one for one in stack.of(_VERSION) if urns & set(one.dependencies))
+            versions = (one for one in supply.of(_VERSION) if urns & set(one.dependencies))
             yield Need(who, group, f"a version of the secret {name}", frozenset(one.urn for one in versions))
         settings = dict(_EXPORT.findall(script))
         for kind, action in {"PROGRAM": "get", "SNAPSHOT": "create"}.items():
             if bucket := settings.get(f"{kind}_BUCKET"):
                 prefix = unquote(settings.get(f"{kind}_OBJECT") or f"nomad/{settings['NOMAD_REGION']}/")
-                found = (stack.on_bucket(action, bucket, prefix, member) for member in stack.members(email))
+                found = (supply.on_bucket(action, bucket, prefix, member) for member in supply.members(email))
                 yield Need(who, group, f"to {action} gs://{bucket}/{prefix}", frozenset[str]().union(*found))
         if "monitoring.googleapis.com" in script:
-            yield Need(who, group, "to write metrics", _on_project(email, "roles/monitoring.metricWriter", stack))
+            yield Need(who, group, "to write metrics", _on_project(email, "roles/monitoring.metricWriter", supply))
         if "provider=gce" in script:
             lists = (
-                role.name
-                for role in stack.of("gcp:projects/iAMCustomRole:IAMCustomRole")
+                name
+                for role in supply.of("gcp:projects/iAMCustomRole:IAMCustomRole")
                 if "compute.instances.list" in every(role.inputs, "permissions")
+                for name in (f"${{{role.name}.name}}", str(role.inputs.get("name")))
             )
-            met = frozenset[str]().union(*(_on_project(email, f"{role}-name", stack) for role in lists))
+            met = frozenset[str]().union(*(_on_project(email, name, supply) for name in lists))
             yield Need(who, group, "to list machines, by which servers are found", met)
         # Nomad's servers wrap their own keys with one of the stack's, whose id is in their metadata.
-        for key in sorted(set(machines.property_dependencies.get("metadata", [])) & stack.by_urn.keys()):
-            if stack.by_urn[key].type == "gcp:kms/cryptoKey:CryptoKey":
+        for key in sorted(set(machines.property_dependencies.get("metadata", [])) & supply.by_urn.keys()):
+            if supply.by_urn[key].type == "gcp:kms/cryptoKey:CryptoKey":
                 for role in ("roles/cloudkms.cryptoKeyEncrypterDecrypter", "roles/cloudkms.viewer"):
-                    yield Need(who, group, f"{role} on a key", _on_key(key, role, stack.members(email), stack))
+                    yield Need(who, group, f"{role} on a key", _on_key(key, role, supply.members(email), supply))
 
 
-def _on_key(key: str, role: str, members: set[str], stack: Stack) -> frozenset[str]:
+def _on_key(key: str, role: str, members: set[str], supply: Supply) -> frozenset[str]:
     return frozenset(
         grant.urn
-        for grant in stack.of("gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember")
+        for grant in supply.of("gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember")
         if key in grant.dependencies and grant.inputs.get("role") == role and grant.inputs.get("member") in members
     )
 
 
-def _on_project(email: str, role: str, stack: Stack) -> frozenset[str]:
+def _on_project(email: str, role: str, supply: Supply) -> frozenset[str]:
     return frozenset(
         grant.urn
-        for grant in stack.of("gcp:projects/iAMMember:IAMMember")
-        if grant.inputs.get("role") == role and grant.inputs.get("member") in stack.members(email)
+        for grant in supply.of("gcp:projects/iAMMember:IAMMember")
+        if grant.inputs.get("role") == role and grant.inputs.get("member") in supply.members(email)
     )
 
 
-def _on_secret(secret: Resource, email: str, stack: Stack) -> frozenset[str]:
+def _on_secret(secret: Resource, email: str, supply: Supply) -> frozenset[str]:
     return frozenset(
         grant.urn
-        for grant in stack.of("gcp:secretmanager/secretIamMember:SecretIamMember")
+        for grant in supply.of("gcp:secretmanager/secretIamMember:SecretIamMember")
         if secret.urn in grant.dependencies
         and grant.inputs.get("role") == "roles/secretmanager.secretAccessor"
-        and grant.inputs.get("member") in stack.members(email)
+        and grant.inputs.get("member") in supply.members(email)
     )
 
 
-def _of_what_is_encrypted(stack: Stack) -> Iterator[Need]:
+def _of_what_is_encrypted(supply: Supply) -> Iterator[Need]:
     """A service of Google's must hold a key before the first thing that it is to encrypt with it."""
-    keys = {key.urn for key in stack.of("gcp:kms/cryptoKey:CryptoKey")}
-    for resource in stack.inventory.resources:
+    keys = {key.urn for key in supply.of("gcp:kms/cryptoKey:CryptoKey")}
+    for resource in supply.inventory.resources:
         if not resource.custom or "IAMMember" in resource.type or resource.type == RELEASE:
             continue
         # What only names a key for others to use waits for these where they start.
-        starts = list(_groups_of([resource], stack)) if resource.type in MACHINES else [resource.urn]
+        starts = list(_groups_of([resource], supply)) if resource.type in MACHINES else [resource.urn]
         for key in sorted(keys.intersection(_named_by(resource))):
             grants = frozenset(
                 one.urn
-                for one in stack.of("gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember")
+                for one in supply.of("gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember")
                 if key in one.property_dependencies.get("cryptoKeyId", [])
             )
-            what = f"that someone may use the key {stack.by_urn[key].inputs.get('name')}"
+            what = f"that someone may use the key {supply.by_urn[key].inputs.get('name')}"
             for urn in starts:
                 yield Need(f"{resource.type.rpartition(':')[2]} {resource.name}", urn, what, grants)
 
