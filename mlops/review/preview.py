@@ -335,7 +335,8 @@ def _layer(chain: Sequence[str], project: str) -> str:
 
 
 def _operation(op: str) -> str:
-    return "replace" if op in _REPLACE else {"refresh": "read", "discard": "read"}.get(op, op)
+    # With `--refresh` every resource is told of as refreshed, and what has changed as a step of its own besides.
+    return "replace" if op in _REPLACE else {"refresh": "same", "discard": "read"}.get(op, op)
 
 
 def _merged(steps: Iterable[_Step]) -> Iterator[_Step]:

@@ -439,6 +439,12 @@ def test_what_can_hurt_is_found_in_its_direction(read: Any, kind: str, old: Any,
     assert line not in back
 
 
+def test_what_a_refresh_finds_as_it_was_is_no_change(read: Any) -> None:
+    """`pulumi preview --refresh --json` tells of every resource as refreshed, and of what differs once more."""
+    found = read(step("refresh", state("b", {}), state("b", {})), changed({"location": "EU"}, {"location": "US"}))
+    assert [each.op for each in found.previews[0].steps] == ["update"]
+
+
 def test_what_cannot_be_read_is_not_decided_and_stops_nothing(read: Any) -> None:
     odd = state("p", {"policyData": '{"bindings": 5}'}, "gcp:projects/iAMPolicy:IAMPolicy")
     page = render(read(step("create", None, odd)))
