@@ -139,16 +139,20 @@ class Supply:
         return (one for one in self.of(ACCOUNT) if email in (f"${{{one.name}.email}}", one.inputs.get("email")))
 
 
-def unmet(supply: Supply) -> list[str]:
-    """What workloads need and do not have, or do not wait for: a line each, which begins with the workload."""
+def unmet(supply: Supply) -> list[tuple[str, str]]:
+    """What workloads need and do not have, or do not wait for.
+
+    Returns:
+        The URN of what should wait for it, and a line which begins with the workload.
+    """
     before = ancestors(supply.inventory)
-    lines = []
+    found = []
     for need in needs(supply):
         if not need.met:
-            lines.append(f"{need.workload}: needs {need.what}, which nothing gives")
+            found.append((need.of, f"{need.workload}: needs {need.what}, which nothing gives"))
         elif need.waits and not need.met & before[need.of]:
-            lines.append(f"{need.workload}: needs {need.what}, and does not wait for it")
-    return lines
+            found.append((need.of, f"{need.workload}: needs {need.what}, and does not wait for it"))
+    return found
 
 
 def needs(supply: Supply) -> Iterator[Need]:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from mlops.plan.capacity import Capacity, capacity
 from mlops.plan.inventory import SECRET, UNKNOWN, Inventory, Resource
 from mlops.plan.permissions import Grant, permissions
 from policy.settings import Parameters
+
+T = TypeVar("T")
 
 
 class Level(StrEnum):
@@ -89,6 +91,13 @@ class Stack:
 
     inventory: Inventory
     parameters: Parameters = field(default_factory=Parameters)
+    _found: dict[Callable[["Stack"], Any], Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, find: Callable[["Stack"], T]) -> T:
+        """What a function finds in this stack, which it is asked only once."""
+        if find not in self._found:
+            self._found[find] = find(self)
+        return self._found[find]
 
     @cached_property
     def by_urn(self) -> Mapping[str, Resource]:

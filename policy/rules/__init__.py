@@ -1,9 +1,10 @@
 """The rules, a subject a file."""
 
 from policy.rule import Rule
-from policy.rules import cost, iam, machines, names, network, nomad, storage
+from policy.rules import across, cost, iam, machines, names, network, nomad, storage
 
 ALL: tuple[Rule, ...] = (
+    *across.RULES,
     *cost.RULES,
     *iam.RULES,
     *machines.RULES,

@@ -82,7 +82,7 @@ def tried(inventory: Inventory) -> Iterator[Tried]:
                 ("gone", _without(inventory, resource.urn)),
                 ("not waited for", _cut(inventory, resource.urn)),
             ):
-                yield Tried(resource.urn, how, tuple(unmet(supply(left))))
+                yield Tried(resource.urn, how, tuple(line for _, line in unmet(supply(left))))
 
 
 def _without(inventory: Inventory, urn: str) -> Inventory:

@@ -49,5 +49,5 @@ def test_needs_are_read_from_every_job_and_template(stack: str, recorded: Callab
 def test_credentials_that_a_stack_has_are_needed_by_the_job_that_reads_them(
     recorded: Callable[..., Inventory],
 ) -> None:
-    (line,) = unmet(supply(with_references(recorded(CLOUD[0])), salesforce=True))
+    ((_, line),) = unmet(supply(with_references(recorded(CLOUD[0])), salesforce=True))
     assert line.startswith("job sales-close-prediction in eu: needs the Variable nomad/jobs/sales-close-prediction, ")
