@@ -1,0 +1,258 @@
+"""Rules on workflows: that a run ends, leaves nothing behind, repeats no harm, and runs what was registered.
+
+What holds for any pod is in `containers.py`. Argo's pages are those of its documentation for release 4.0.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from mlops.plan.inventory import Resource
+from mlops.plan.values import number
+from policy.parts import workflows
+from policy.parts.pods import ANY, containers
+from policy.parts.workflows import CRON, WORKFLOWS, given
+from policy.rule import Level, Part, Rule, Stack
+
+_LEAVES = ("container", "script", "containerSet", "resource", "data", "http", "plugin")
+_CHANGES = ("create", "apply", "patch", "replace")
+_KINDS = ("SparkApplication",)
+_RETRIES = 10
+_INTERPRETER = re.compile(r"(^|/)((ba|da|a|z|k)?sh|python[\d.]*|node|perl|ruby|php|pwsh|Rscript)$")
+_RUNS_TEXT = re.compile(r"-[a-z]*[ce]|--eval")
+_WHOLE = re.compile(r"\s*(- )?([\w.\-/]+: )?\{\{=\s*toJson\(.*\)\s*\}\}\s*")
+
+
+def _specs_and_leaves(resource: Resource) -> Iterable[Part]:
+    yield from workflows.specs(resource)
+    yield from _leaves(resource)
+
+
+def _specs_and_templates(resource: Resource) -> Iterable[Part]:
+    yield from workflows.specs(resource)
+    yield from workflows.templates(resource)
+
+
+def _leaves(resource: Resource) -> Iterator[Part]:
+    return (one for one in workflows.templates(resource) if any(one.get(kind) is not None for kind in _LEAVES))
+
+
+def _deadline(part: Part, _: Stack) -> Iterator[str]:
+    seconds = part.get("activeDeadlineSeconds")
+    if not number(seconds):
+        yield f"activeDeadlineSeconds is {'not set' if seconds is None else seconds}"
+
+
+def _cleanup(spec: Part, _: Stack) -> Iterator[str]:
+    ttl = spec.get("ttlStrategy") or {}
+    if "secondsAfterCompletion" not in ttl and not {"secondsAfterSuccess", "secondsAfterFailure"} <= ttl.keys():
+        yield "ttlStrategy does not say when ended workflows are deleted"
+    if not spec.get("podGC", "strategy"):
+        yield "podGC.strategy is not set, so that pods stay as long as their workflow"
+
+
+def _parallelism(spec: Part, _: Stack) -> Iterator[str]:
+    if not number(spec.get("parallelism")):
+        yield "parallelism is not set"
+
+
+def _retry(template: Part, _: Stack) -> Iterator[str]:
+    strategy, where = template.get("retryStrategy"), "retryStrategy"
+    if strategy is None:
+        return
+    limit = number(template.get(where, "limit"))
+    if limit is None or limit > _RETRIES:
+        yield f"retryStrategy.limit is {template.get(where, 'limit') or 'not set'}, which is no number up to {_RETRIES}"
+    if not template.get(where, "backoff", "duration"):
+        yield "retryStrategy.backoff is not set, so that it is repeated at once"
+    policy, action = template.get(where, "retryPolicy"), template.get("resource", "action")
+    if action == "create":
+        if policy not in ("OnError", "OnTransientError"):
+            yield f"retryStrategy.retryPolicy is {policy or 'OnFailure'}, so that what failed is created once more"
+    elif policy == "Always" and action is None and not template.get(where, "expression"):
+        yield "retryStrategy.retryPolicy is Always without an expression, so that every answer of the step is repeated"
+
+
+def _left_over(template: Part, _: Stack) -> Iterator[str]:
+    if template.get("resource", "action") not in ("create", "apply"):
+        return
+    if template.get("resource", "setOwnerReference") is not True:
+        yield "resource.setOwnerReference is not true, so that what it makes outlives the workflow"
+    for condition in ("successCondition", "failureCondition"):
+        text = template.get("resource", condition)
+        if not text:
+            yield f"resource.{condition} is not set"
+        elif "executorState" in text:
+            yield f"resource.{condition} asks for executorState, which may say FAILED of what was completed"
+
+
+def _kinds(template: Part, _: Stack) -> Iterator[str]:
+    if template.get("resource", "action") not in _CHANGES:
+        return
+    text = template.get("resource", "manifest")
+    documents = workflows.read(text or "")
+    if not text or not documents:
+        yield f"resource.manifest is {'no YAML' if text else 'not set'}, so that nothing can be said of what it makes"
+    for document in documents or []:
+        kind = document.get("kind") if isinstance(document, dict) else None
+        if kind not in _KINDS:
+            yield f"it makes a {kind}, which no rule looks into; only {', '.join(_KINDS)} may be made"
+
+
+def _in_manifest(template: Part, _: Stack) -> Iterator[str]:
+    for line in str(template.get("resource", "manifest") or "").splitlines():
+        if (spliced := given(line)) and not _WHOLE.fullmatch(line):
+            yield f"resource.manifest has {spliced[0]} as it is: a value with a line break in it adds lines"
+    for flag in template.each("resource", "flags"):
+        if spliced := given(str(flag)):
+            yield f"resource.flags has {spliced[0]}, which may be another option of kubectl"
+
+
+def _patch(part: Part, _: Stack) -> Iterator[str]:
+    if spliced := given(str(part.get("podSpecPatch") or "")):
+        yield f"podSpecPatch has {spliced[0]}: its value may change everything in the pod"
+
+
+def _manifest_or_patch(part: Part, stack: Stack) -> Iterator[str]:
+    yield from _in_manifest(part, stack)
+    yield from _patch(part, stack)
+
+
+def _in_code(container: Part, _: Stack) -> Iterator[str]:
+    if spliced := given(str(container.get("source") or "")):
+        yield f"{_listed(spliced)} becomes part of its script"
+    command = [str(word) for word in container.each("command")]
+    words = [*command, *(str(word) for word in container.each("args"))]
+    if command and (spliced := given(words[0])):
+        yield f"{_listed(spliced)} says which program is started"
+    starts = [number for number, word in enumerate(words[:3]) if _INTERPRETER.search(word)]
+    # With arguments alone, the image's entry point may be a shell.
+    first = starts[0] + 1 if starts else 0 if words and not command and _RUNS_TEXT.fullmatch(words[0]) else len(words)
+    for option, text in zip(words[first:], words[first + 1 :], strict=False):
+        if _RUNS_TEXT.fullmatch(option):
+            if spliced := given(text):
+                yield f"{_listed(spliced)} becomes part of the text that {' '.join(words[:first])} {option} runs"
+            return
+        if not option.startswith("-") and ("/" in option or "." in option):
+            return  # A program's file: what follows are its arguments.
+
+
+def _listed(spliced: list[str]) -> str:
+    return ", ".join(sorted(set(spliced)))
+
+
+def _schedule(part: Part, _: Stack) -> Iterator[str]:
+    policy = part.get("spec", "concurrencyPolicy")
+    if policy not in ("Forbid", "Replace"):
+        yield f"concurrencyPolicy is {policy or 'not set, which is Allow'}, so that slow runs pile up"
+    if not number(part.get("spec", "startingDeadlineSeconds")):
+        yield "startingDeadlineSeconds is not set, so that a run is lost while the controller restarts"
+    for key in ("successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
+        found: Any = part.get("spec", key)
+        kept = number(found)
+        if kept is None or kept > _RETRIES:
+            yield f"{key} is {'not set' if found is None else found}"
+    if not part.get("spec", "timezone"):
+        yield "timezone is not set, so that it is the controller's"
+
+
+RULES = (
+    Rule(
+        id="workflow-deadline",
+        level=Level.MANDATORY,
+        holds="Every workflow ends by a deadline, and so does each step that runs something.",
+        why="A step that waits for a node or an answer for ever holds its machines for ever: Argo's "
+        "docs/cost-optimisation.md, Limit The Total Number Of Workflows And Pods.",
+        fix="Set activeDeadlineSeconds, of the workflow's spec and of the template.",
+        types=WORKFLOWS,
+        parts=_specs_and_leaves,
+        check=_deadline,
+    ),
+    Rule(
+        id="workflow-cleanup",
+        level=Level.MANDATORY,
+        holds="Ended workflows are deleted after a while, and their pods before them.",
+        why="Each is an object in the control plane's database; when it is full nothing starts any more. Argo's "
+        "docs/cost-optimisation.md, Limit The Total Number Of Workflows And Pods.",
+        fix="Set ttlStrategy.secondsAfterCompletion and podGC.strategy.",
+        types=WORKFLOWS,
+        parts=workflows.specs,
+        check=_cleanup,
+    ),
+    Rule(
+        id="workflow-parallelism",
+        level=Level.MANDATORY,
+        holds="Every workflow says how many of its pods run at once.",
+        why="The number of trials is a parameter of a run: without a limit one run asks for every node of every pool, "
+        "and all others wait (Argo's docs/parallelism.md).",
+        fix="Set parallelism in the workflow's spec.",
+        types=WORKFLOWS,
+        parts=workflows.specs,
+        check=_parallelism,
+    ),
+    Rule(
+        id="workflow-retry",
+        level=Level.MANDATORY,
+        holds="What is retried is retried a few times, with pauses, and never only because it said no.",
+        why="Without a limit it is for ever (Argo's docs/retries.md). A step whose SparkApplication failed creates "
+        "another one, on top of the operator's own retries.",
+        fix="Set limit and backoff; OnError for what creates something, an expression where the policy is Always.",
+        types=WORKFLOWS,
+        parts=workflows.templates,
+        check=_retry,
+    ),
+    Rule(
+        id="workflow-left-over",
+        level=Level.MANDATORY,
+        holds="What a resource template makes goes with its workflow, and the template waits until it has ended.",
+        why="Stopping a workflow does not stop a SparkApplication that it made (argo-workflows#9855); without both "
+        "conditions the step ends at once, or never.",
+        fix="Set setOwnerReference, successCondition and failureCondition on status.applicationState.state.",
+        types=WORKFLOWS,
+        parts=workflows.templates,
+        check=_left_over,
+    ),
+    Rule(
+        id="workflow-makes",
+        level=Level.MANDATORY,
+        holds="A resource template makes SparkApplications and nothing else, from a manifest that can be read here.",
+        why="A Pod, a RoleBinding or a Workflow made at run time is under none of these rules; who may start one "
+        "may do all that its service account may (Argo's docs/security.md, User Permissions).",
+        fix="Make it with the program, or write a SparkApplication into resource.manifest.",
+        types=WORKFLOWS,
+        parts=workflows.templates,
+        check=_kinds,
+    ),
+    Rule(
+        id="workflow-parameter-in-manifest",
+        level=Level.MANDATORY,
+        holds="A parameter in a manifest stands alone, as {{=toJson(...)}}; none is in a podSpecPatch or a flag.",
+        why="Argo puts values in as text: one with a line break in it adds lines, such as another image or account "
+        "(argo-workflows#6441, workflow re-write vulnerability using input parameter).",
+        fix="Write {{=toJson(inputs.parameters.x)}} as the whole value, without quotes around it.",
+        types=WORKFLOWS,
+        parts=_specs_and_templates,
+        check=_manifest_or_patch,
+    ),
+    Rule(
+        id="workflow-parameter-in-code",
+        level=Level.MANDATORY,
+        holds="No parameter or result of a step is put into shell text, a script, or the name of a program.",
+        why="CWE-78, OS command injection: Argo puts values in as text, and one with a quote in it is a command, run "
+        "with the rights of the step.",
+        fix="Pass it as an argument of its own or by env, and read it there.",
+        types=ANY,
+        parts=containers,
+        check=_in_code,
+    ),
+    Rule(
+        id="workflow-schedule",
+        level=Level.MANDATORY,
+        holds="A schedule starts no run over another, misses none for a restart, and keeps few.",
+        why="Argo's docs/cron-workflows.md, CronWorkflow Options: by default runs overlap, and what was due while the "
+        "controller was away is lost.",
+        fix="Set concurrencyPolicy: Forbid, startingDeadlineSeconds, timezone and both history limits.",
+        types=(CRON,),
+        check=_schedule,
+    ),
+)
