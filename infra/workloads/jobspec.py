@@ -6,6 +6,7 @@ Owns reading and checking; it deliberately evaluates nothing: expressions are No
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import hcl2
@@ -51,8 +52,9 @@ class Jobspec:
     body: Mapping[str, Any]
 
 
+@cache
 def parse(text: str, origin: str) -> Jobspec:
-    """Parse a jobspec.
+    """Parse a jobspec, each once: that is most of what planning a job costs, and every region asks for it.
 
     Args:
         text: The jobspec's text, in HCL2.

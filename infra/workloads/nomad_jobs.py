@@ -7,6 +7,7 @@ runs the same. Runs are dispatched by people and never managed here; no credenti
 """
 
 import difflib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,8 @@ class NomadJobs(pulumi.ComponentResource):
         self.register_outputs({"ids": self.ids})
 
 
+_image = cache(images.name)
+"""An image's name, worked out once: jobs and regions share images, and the hash is of every file in one."""
 _SALESFORCE = "salesforce_client_id"
 """The key of a Nomad Variable by which a job says that it reads Salesforce."""
 
@@ -165,5 +168,5 @@ def _images(spec: jobspec.Jobspec, settings: Settings, origin: str, root: Path) 
                 f"{origin}: variable {variable} names no folder under images/, so the job has no image; "
                 f"there are: {', '.join(sorted(folders))}"
             )
-        names[variable] = images.name(root, folders[variable], naming.image_repository(settings))
+        names[variable] = _image(root, folders[variable], naming.image_repository(settings))
     return names
