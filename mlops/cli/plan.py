@@ -53,6 +53,6 @@ def plan(
     if found.policies and found.policies.broken:
         rules = ", ".join(sorted({one.rule for one in found.policies.broken}))
         err.print(
-            f"mlops: stack {stack} may not be deployed, since it breaks {rules}; its report says how", markup=False
+            f"mlops: stack {stack} breaks {rules}, so it may not be deployed; its plan says what to do", markup=False
         )
         raise typer.Exit(1)
