@@ -1,15 +1,36 @@
 """The rules, a subject a file."""
 
 from policy.rule import Rule
-from policy.rules import across, cost, iam, machines, names, network, nomad, storage
+from policy.rules import (
+    across,
+    containers,
+    cost,
+    gke,
+    iam,
+    kubernetes,
+    machines,
+    names,
+    network,
+    nomad,
+    releases,
+    spark,
+    storage,
+    workflows,
+)
 
 ALL: tuple[Rule, ...] = (
     *across.RULES,
+    *containers.RULES,
     *cost.RULES,
+    *gke.RULES,
     *iam.RULES,
+    *kubernetes.RULES,
     *machines.RULES,
     *names.RULES,
     *network.RULES,
     *nomad.RULES,
+    *releases.RULES,
+    *spark.RULES,
     *storage.RULES,
+    *workflows.RULES,
 )

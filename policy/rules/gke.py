@@ -1,6 +1,7 @@
 """Rules on GKE: who reaches a control plane, what nodes are, and what happens to a cluster without anyone's doing.
 
 What holds for any machine (n1, shielded, own account, disk keys, scaling to zero) is in `machines.py` and `cost.py`.
+Maintenance windows and exclusions are no rule's: whoever operates a cluster sets them (docs/runbooks/upgrade-gke.md).
 "CIS GKE" is the CIS Google Kubernetes Engine Benchmark 1.6.0.
 """
 
@@ -93,12 +94,6 @@ def _image(pool: Part, _: Stack) -> Iterator[str]:
         yield "nodeConfig.kubeletConfig.insecureKubeletReadonlyPortEnabled is not FALSE"
 
 
-def _window(cluster: Part, _: Stack) -> Iterator[str]:
-    policy = cluster.get("maintenancePolicy") or {}
-    if not policy.get("recurringWindow") and not policy.get("dailyMaintenanceWindow"):
-        yield "maintenancePolicy has no window, so that nodes may be replaced at any hour"
-
-
 def _tainted(pool: Part, stack: Stack) -> Iterator[str]:
     if pool.get("name") in stack.parameters.always_on:
         return
@@ -110,16 +105,8 @@ def _is_cluster(part: Part) -> bool:
     return part.resource is not None and part.resource.type == CLUSTER
 
 
-def _rule(
-    id_: str,
-    holds: str,
-    why: str,
-    fix: str,
-    check: Check,
-    *types: str,
-    level: Level = Level.MANDATORY,
-) -> Rule:
-    return Rule(id_, level, holds, why, fix, check, types or (CLUSTER,))
+def _rule(id_: str, holds: str, why: str, fix: str, check: Check, *types: str) -> Rule:
+    return Rule(id_, Level.MANDATORY, holds, why, fix, check, types or (CLUSTER,))
 
 
 RULES = (
@@ -193,15 +180,6 @@ RULES = (
         "Set imageType COS_CONTAINERD and insecureKubeletReadonlyPortEnabled FALSE.",
         _image,
         NODE_POOL,
-    ),
-    _rule(
-        "gke-maintenance-window",
-        "A cluster is maintained at hours that somebody chose.",
-        "GKE, Maintenance windows and exclusions: an upgrade replaces every node, and what is training on one begins "
-        "again.",
-        "Set maintenancePolicy.recurringWindow.",
-        _window,
-        level=Level.ADVISORY,
     ),
     _rule(
         "gke-pool-taint",
