@@ -20,7 +20,7 @@ from infra.nomad.accounts import NomadAccounts
 from infra.nomad.clients import group_name
 from infra.nomad.place import Place
 from infra.settings import PROJECT, ROOT, Settings
-from infra.settings.nomad import ClientPoolSettings, NomadRegionSettings, ScalingSettings
+from infra.settings.nomad import ClientPoolSettings, ScalingSettings
 from infra.workloads import jobspec, pipelines, placement
 
 PROMETHEUS = "docker.io/prom/prometheus:v3.13.1"
@@ -43,13 +43,6 @@ namespace "*" {
   capabilities = ["list-jobs", "read-job"]
 }
 """
-
-
-def scaled(region: NomadRegionSettings) -> dict[str, ClientPoolSettings]:
-    """The pools of a region that scale; a system pool does not: it is what scales the others."""
-    return {
-        name: pool for name, pool in region.pools.items() if isinstance(pool.size, ScalingSettings) and not pool.system
-    }
 
 
 def query(demands: Mapping[tuple[str, str], int]) -> str:
@@ -84,7 +77,7 @@ def policies(settings: Settings, region: str, specs: Sequence[jobspec.Jobspec]) 
     """
     of = settings.nomad.regions[region]
     blocks = []
-    for name, pool in scaled(of).items():
+    for name, pool in of.scaled.items():
         assert isinstance(pool.size, ScalingSettings) and settings.gcp  # noqa: S101, PT018  that is what scales
         demands = {
             (spec.id, group): fit

@@ -78,7 +78,10 @@ class Clients(pulumi.ComponentResource):
                 prefix=boot.PROGRAM_PREFIX,
                 opts=below,
             ),
-            *foundation.registry.grant_pull(f"{name}-pull", account.member, below, public=["docker.io"]),
+            # What scales pools comes from there; trainings run the stack's own images.
+            *foundation.registry.grant_pull(
+                f"{name}-pull", account.member, below, public=["docker.io"] if of.scaled else []
+            ),
         ]
         self.groups = {}
         for pool, client in of.pools.items():

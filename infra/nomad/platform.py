@@ -12,7 +12,7 @@ from infra.foundation.foundation import Foundation
 from infra.nomad.access import Access
 from infra.nomad.administrators import Administrators
 from infra.nomad.api import Later
-from infra.nomad.autoscaling import Autoscaling, scaled
+from infra.nomad.autoscaling import Autoscaling
 from infra.nomad.certificates import NomadSecrets
 from infra.nomad.drain import drain
 from infra.nomad.gate import gate
@@ -115,7 +115,7 @@ class NomadPlatform(pulumi.ComponentResource):
             for region in regions
         ]
         for place in self.places:
-            if scaled(settings.nomad.regions[place.region]):
+            if settings.nomad.regions[place.region].scaled:
                 Autoscaling(
                     f"{name}-{place.region}-autoscaling",
                     settings=settings,

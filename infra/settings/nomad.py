@@ -92,6 +92,15 @@ class NomadRegionSettings(Model):
     servers: ServerSettings = Field(description="The servers.")
     pools: Mapping[ShortName, ClientPoolSettings] = Field(min_length=1, description="Pools of clients, by name.")
 
+    @property
+    def scaled(self) -> dict[str, ClientPoolSettings]:
+        """The pools that scale; a system pool does not: it is what scales the others."""
+        return {
+            name: pool
+            for name, pool in self.pools.items()
+            if isinstance(pool.size, ScalingSettings) and not pool.system
+        }
+
 
 class NomadSettings(Model):
     """The Nomad that jobs are registered with."""

@@ -42,8 +42,6 @@ UNMISSED = {
     ("kubernetes-access-argo-server-artifacts-viewer", "not waited for"): _LATER,
     ("nomad-access-platform", "gone"): _SCALING,
     ("nomad-access-platform", "not waited for"): _SCALING,
-    ("nomad-eu-clients-pull-docker.io", "gone"): _SCALING,
-    ("nomad-eu-clients-pull-docker.io", "not waited for"): _SCALING,
 }
 """What no workload misses, by logical name and attempt, and why that is right."""
 

@@ -14,7 +14,7 @@ REGIONS = [
     (stack, region)
     for stack in settings.stacks()
     for region, of in settings.load(stack).nomad.regions.items()
-    if autoscaling.scaled(of)
+    if of.scaled
 ]
 
 
