@@ -15,7 +15,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from infra.settings import PROJECT, ROOT, Settings, load, stacks
-from mlops.plan.capacity import Amount, capacity
+from mlops.plan.capacity import capacity
+from mlops.plan.figures import pairs, span
 from mlops.plan.inventory import Inventory
 from mlops.plan.permissions import permissions
 from mlops.plan.recorder import record
@@ -31,8 +32,8 @@ where a key stands for all below it; what it holds, how large that may get in ea
 of it, as in stack `{stack}`. A group within a larger one stands for itself. `${{name.output}}` is an output of the
 resource of that name, `…/POOL/subject/WHO` a workload; what only the owner of a stack knows is stood in for.
 
-Machines are counted at their smallest and at their largest. The smallest is what a stack has, and costs, while nothing
-runs; which pools it is made of stands below, with their groups.
+Machines are counted at their smallest and at their largest; [capacity.md](capacity.md) has each stack's sums, and why
+what stays on while nothing runs does.
 """
 # Long parts of names and conditions of IAM that say the same in every row.
 _SHORTER = (
@@ -51,7 +52,7 @@ def page(recorded: Callable[[str], Inventory] = record) -> str:
     largest = "prod" if "prod" in inventories else next(iter(inventories))
     tokens = sorted({token for inventory in inventories.values() for token in _components(inventory)})
     groups = [_group(token, inventories, largest) for token in tokens]
-    return "\n".join([_HEADER.format(stack=largest), _sums(inventories), *groups])
+    return "\n".join([_HEADER.format(stack=largest), *groups])
 
 
 def _components(inventory: Inventory) -> Iterator[str]:
@@ -91,31 +92,14 @@ def _inside(inventory: Inventory, token: str) -> set[str]:
     return {one.urn for one in inventory.resources if one.parent in own}
 
 
-def _sums(inventories: Mapping[str, Inventory]) -> str:
-    lines = ["| stack | machines | vCPU | memory, GB | disk, GB |", "| --- " * 5 + "|"]
-    for stack, inventory in inventories.items():
-        found = capacity(inventory)
-        lines.append(f"| {stack} | {' | '.join(_between(found.minimum, found.maximum))} |")
-    return "\n".join(lines) + "\n"
-
-
 def _capacity_rows(token: str, inventories: Mapping[str, Inventory]) -> Iterator[str]:
     for stack, inventory in inventories.items():
         inside = _inside(inventory, token)
         for pool in capacity(inventory).pools:
             if pool.urn in inside:
                 spot = " (spot)" if pool.spot else ""
-                amounts = " | ".join(_between(pool.minimum, pool.maximum))
+                amounts = " | ".join(span(low, high) for low, high in pairs(pool.minimum, pool.maximum))
                 yield f"| {stack} | {pool.name} | {pool.machine_type or pool.kind}{spot} | {amounts} |"
-
-
-def _between(minimum: Amount, maximum: Amount) -> list[str]:
-    pairs = zip(minimum.model_dump().values(), maximum.model_dump().values(), strict=True)
-    return [_number(low) if low == high else f"{_number(low)} to {_number(high)}" for low, high in pairs]
-
-
-def _number(value: float | None) -> str:
-    return "?" if value is None else f"{value:g}" if value < 100000 else f"{value:.0f}"
 
 
 def _cell(text: str) -> str:

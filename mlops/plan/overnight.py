@@ -1,0 +1,169 @@
+"""The page of capacity: what each stack has of machines, and what stays on while nothing runs, each with its reason.
+
+`python -m mlops.plan.overnight` writes it. The figures are the inventories'; what a machine is there for, and what
+would let it go, is said here, for each kind of pool that the settings know. A pool that stays on and of which nothing
+is said is an error, so that no machine is paid for without a reason. Deliberately knows no price: Google's change, and
+differ by region and contract.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from infra.kubernetes.placement import SYSTEM
+from infra.settings import ROOT, Settings, load, stacks
+from infra.settings.nomad import ScalingSettings
+from mlops.plan.capacity import Amount, Capacity, Pool, capacity
+from mlops.plan.figures import pairs, span
+from mlops.plan.inventory import Inventory
+from mlops.plan.recorder import record
+
+PAGE = ROOT / "docs" / "reference" / "capacity.md"
+_NIGHT = 14
+"""Hours, from six in the evening to eight in the morning."""
+_HEADER = f"""\
+<!-- Written by: python -m mlops.plan.overnight -->
+# Capacity
+
+What each stack has of machines: at its smallest, which it has and costs while nothing runs, and at its largest. Read
+from what the program registers, by `mlops plan --stack STACK`. vCPU and memory are those of [Google's table of n1
+machines](https://cloud.google.com/compute/docs/general-purpose-machines#n1_machines), memory in its GB of 2^30 bytes;
+disks are boot disks and those with state. Machines that an update adds for its own duration are not counted.
+
+No price stands here: they change, and differ by region and contract. What stays on is said as hours of machines, to be
+put into [Google's calculator](https://cloud.google.com/products/calculator); a night is {_NIGHT} hours. What it leaves
+and what brings it back: [scale to nothing](../runbooks/scale-to-nothing.md).
+"""
+# By type: what of it is paid for beside machines and their disks, and where Google says how much.
+_BESIDE = (
+    ("gcp:container/cluster:Cluster", "cluster", "an hourly fee for the control plane", "kubernetes-engine/pricing"),
+    ("gcp:compute/routerNat:RouterNat", "Cloud NAT", "by the hour and machine, and what goes through", "nat/pricing"),
+    (
+        "gcp:compute/forwardingRule:ForwardingRule",
+        "internal load balancer",
+        "by the hour and rule",
+        "vpc/network-pricing",
+    ),
+    ("gcp:kms/cryptoKey:CryptoKey", "key", "by the month, each version that is not destroyed", "kms/pricing"),
+    ("gcp:secretmanager/secretVersion:SecretVersion", "secret", "by the month and version", "secret-manager/pricing"),
+    ("gcp:storage/bucket:Bucket", "bucket", "by what is in it", "storage/pricing"),
+    ("gcp:artifactregistry/repository:Repository", "repository", "by what is in it", "artifact-registry/pricing"),
+)
+
+
+def page(recorded: Callable[[str], Inventory] = record) -> str:
+    """The page, as Markdown.
+
+    Args:
+        recorded: Gives the inventory of a stack.
+    """
+    inventories = {stack: recorded(stack) for stack in stacks() if load(stack).gcp}
+    lines = [_HEADER, "| stack | machines | vCPU | memory, GB | disk, GB |", "| --- " * 5 + "|"]
+    lines += [_row([stack], capacity(inventory)) for stack, inventory in inventories.items()]
+    for stack, inventory in inventories.items():
+        lines += ["", f"## {stack}", "", *section(load(stack), inventory)]
+    return "\n".join([*lines, ""])
+
+
+def section(settings: Settings, inventory: Inventory) -> Iterator[str]:
+    """What is said of one stack: its pools, what stays on and why, what is paid for beside machines.
+
+    Raises:
+        KeyError: A pool stays on of which nothing is known.
+    """
+    found = capacity(inventory)
+    yield "| pool | machine | machines | vCPU | memory, GB | disk, GB |"
+    yield "| --- " * 6 + "|"
+    for pool in found.pools:
+        yield _row([f"`{pool.name}`", f"{pool.machine_type or pool.kind}{' (spot)' if pool.spot else ''}"], pool)
+    yield _row(["**together**", ""], found)
+    least = found.minimum
+    yield ""
+    yield (
+        f"**While nothing runs** {least.machines} machines with {_amounts(least)} stay on; "
+        f"a night of them is {_hours(found)}:"
+    )
+    yield ""
+    why = reasons(settings)
+    staying: dict[str, list[Pool]] = {}
+    for pool in found.pools:
+        if pool.minimum.machines or pool.minimum.disk_gb:
+            staying.setdefault(why[pool.name], []).append(pool)
+    for reason, pools in staying.items():
+        names = ", ".join(f"`{pool.name}`" for pool in pools)
+        machines = Counter[str]()
+        for pool in pools:
+            machines[pool.machine_type or pool.kind] += pool.minimum.machines or 1
+        what = ", ".join(f"{count} {kind}" for kind, count in machines.items())
+        disk = sum(pool.minimum.disk_gb or 0 for pool in pools)
+        yield f"- {names}: {what}, {disk:g} GB of disks. {reason}"
+    beside = Counter(resource.type for resource in inventory.resources)
+    yield ""
+    yield "| beside machines | how many | paid for |"
+    yield "| --- | --- | --- |"
+    for kind, name, how, link in _BESIDE:
+        if beside[kind]:
+            yield f"| {name} | {beside[kind]} | {how}: [prices](https://cloud.google.com/{link}) |"
+    yield "| logs and metrics | | by volume: [prices](https://cloud.google.com/stackdriver/pricing) |"
+
+
+def reasons(settings: Settings) -> Mapping[str, str]:
+    """Why each pool stays on that does, and what would let it go, by the pool's name."""
+    found: dict[str, str] = {}
+    for region, of in settings.nomad.regions.items():
+        at = f"nomad.regions.{region}"
+        count = of.servers.count
+        servers = (
+            f"The one server of Nomad region {region}: it keeps the jobs and starts the runs. There can be no fewer."
+            if count == 1
+            else f"The servers of Nomad region {region}: {count}, so that {count // 2} may be lost. "
+            f"`{at}.servers.count: 1` where some minutes without a Nomad are borne."
+        )
+        found |= {f"nomad-{region}-servers-{number}": servers for number in range(count)}
+        for name, pool in of.pools.items():
+            size = f"`{at}.pools.{name}.size"
+            if pool.system:
+                reason = (
+                    "Nomad Autoscaler and Prometheus, which start every other client: without them none would come."
+                )
+                reason += f" It goes where no pool of region {region} scales."
+            elif isinstance(pool.size, ScalingSettings):
+                reason = (
+                    f"Trainings start there at once. {size}.min: 0` lets it go; the first then waits for a machine."
+                )
+            else:
+                reason = (
+                    f"Trainings start there at once, and nothing has to run that scales. {size}: {{min: 0, max: ...}}` "
+                    "lets it go while nothing trains, for a machine of a system pool that stays on instead."
+                )
+            found[f"nomad-{region}-clients-{name}"] = reason
+    for cluster, of in (settings.kubernetes.clusters if settings.kubernetes else {}).items():
+        at = f"kubernetes.clusters.{cluster}"
+        for name in of.node_pools:
+            found[f"kubernetes-{cluster}-pools-{name}"] = (
+                "Argo Workflows, the Spark Operator and GKE's own pods: without them no pod would be started and no "
+                f"other pool would grow. It goes with the cluster: remove `{at}`, and put it back."
+                if name == SYSTEM
+                else f"Kept warm: the first pod waits for no machine. `{at}.node_pools.{name}.min: 0` lets it go."
+            )
+    return found
+
+
+def _row(first: list[str], of: Pool | Capacity) -> str:
+    spans = [span(low, high) for low, high in pairs(of.minimum, of.maximum)]
+    return f"| {' | '.join([*first, *spans])} |"
+
+
+def _amounts(amount: Amount) -> str:
+    return f"{amount.vcpu:g} vCPU, {amount.memory_gb:g} GB of memory and {amount.disk_gb:g} GB of disks"
+
+
+def _hours(found: Capacity) -> str:
+    """Hours of a night, by machine type."""
+    machines = Counter[str]()
+    for pool in found.pools:
+        machines[pool.machine_type or ""] += pool.minimum.machines or 0
+    return ", ".join(f"{count * _NIGHT} hours of {kind}" for kind, count in sorted(machines.items()) if kind and count)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
