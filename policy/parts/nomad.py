@@ -1,37 +1,94 @@
-"""The parts of a Nomad job: its groups and tasks, with the values of its HCL variables in their places."""
+"""The parts of a Nomad job: its groups and tasks, with the values of its HCL variables in their places.
 
-from collections.abc import Iterator
-from functools import lru_cache
+Owns how a jobspec is looked into. It evaluates nothing else: an expression of Nomad's stays as it is written, and a rule
+that is shown one where it expects a value finds it broken.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from infra.workloads import jobspec
-from mlops.plan.inventory import Resource
-from policy.rule import Part, whole
+from mlops.plan.inventory import SECRET, UNKNOWN, Resource
+from policy.rule import Part, UndecidedError, whole
 
 JOB = "nomad:index/job:Job"
+_VARIABLE = re.compile(r"\$\{var\.(\w+)\}")
 
 
 def job(resource: Resource) -> Iterator[Part]:
     """The job as a whole.
 
     Raises:
-        UndecidedError: The jobspec is not known.
+        UndecidedError: The jobspec is not known, or cannot be read; what cannot be is a rule's to tell.
     """
     registered = next(iter(whole(resource)))
-    parsed = _parse(registered.get("jobspec"))
-    yield registered.inner(parsed.body, "")
+    try:
+        parsed = jobspec.parse(registered.get("jobspec"), "the jobspec")
+    except jobspec.JobspecError:
+        raise UndecidedError("jobspec") from None
+    given = registered.get("hcl2", "vars") or {}
+    values = {name: _value(variable, given.get(name)) for name, variable in parsed.variables.items()}
+    yield registered.inner(_filled(parsed.body, values), "")
+
+
+def groups(resource: Resource) -> Iterator[Part]:
+    """Every group; `outer` is the job."""
+    for of in job(resource):
+        yield from _named(of, "group")
 
 
 def tasks(resource: Resource) -> Iterator[Part]:
     """Every task of every group; `outer` is its group, and the group's is the job."""
-    for of in job(resource):
-        for groups in of.each("group"):
-            for group, body in groups.items():
-                inside = of.inner(body, f"group {group}")
-                for named in inside.each("task"):
-                    for task, definition in named.items():
-                        yield inside.inner(definition, f"task {task}")
+    for group in groups(resource):
+        yield from _named(group, "task")
 
 
-@lru_cache(maxsize=64)
-def _parse(text: str) -> jobspec.Jobspec:
-    return jobspec.parse(text, "the jobspec")
+def blocks(part: Part, kind: str) -> Iterator[Part]:
+    """Every block of a kind without a label directly in a part: `config`, `resources`."""
+    for block in part.each(kind):
+        yield part.inner(block, kind)
+
+
+def texts(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every text in something, with the keys that lead to it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from texts(inner, (*path, str(key)))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts(inner, path)
+    elif isinstance(value, str):
+        yield path, value
+
+
+def _named(outer: Part, kind: str) -> Iterator[Part]:
+    for block in outer.each(kind):
+        for name, body in block.items():
+            yield outer.inner(body, f"{kind} {name}")
+
+
+def _value(variable: jobspec.Variable, given: Any) -> Any:
+    """What Nomad makes of the text that the stack gives; the default where it gives none."""
+    if given is None:
+        return variable.default
+    if variable.type == "string" or given in (UNKNOWN, SECRET):
+        return given
+    return json.loads(given)
+
+
+def _filled(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        # The keys of maps may be quoted.
+        return {str(key).strip('"'): _filled(inner, values) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, values) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if (alone := _VARIABLE.fullmatch(value)) and alone[1] in values:
+        return values[alone[1]]
+    used = [values[name] for name in _VARIABLE.findall(value) if name in values]
+    if UNKNOWN in used or SECRET in used:
+        return UNKNOWN
+    return _VARIABLE.sub(lambda found: str(values.get(found[1], found[0])), value)
