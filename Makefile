@@ -4,6 +4,7 @@ SHELL := /bin/sh
 unexport NOMAD_ADDR
 PYTHON ?= $(firstword $(shell command -v python3 python3.13 python3.12 python3.11 2>/dev/null) python3)
 MLOPS := .venv/bin/mlops
+SCRIPTS = $(filter-out %.py %__pycache__,$(wildcard tools/ci/*))
 IMAGES_WITH_TESTS = $(patsubst %/package.json,%,$(shell grep -ls '"test":' images/*/package.json))
 
 .DEFAULT_GOAL := help
@@ -38,7 +39,8 @@ check: setup ## Check style, types and syntax
 	.venv/bin/pyright
 	@git ls-files 'images/*.js' 'images/*.mjs' 'tests/*.mjs' | while read -r file; do node --check "$$file" || exit 1; done
 	sh -n tools/lock && bash -n .ci/run
-	.venv/bin/shellcheck tools/lock .ci/run
+	.venv/bin/shellcheck tools/lock .ci/run $(SCRIPTS)
+	.venv/bin/zizmor --quiet --offline .github
 
 bench: setup ## Measure, in one run, what the platform costs
 	.venv/bin/python -m tests.bench
