@@ -76,14 +76,15 @@ def policies(settings: Settings, region: str, specs: Sequence[jobspec.Jobspec]) 
         specs: The jobs.
     """
     of = settings.nomad.regions[region]
+    jobs = [(spec.id, placement.pools(spec, of, settings), placement.groups(spec, settings)) for spec in specs]
     blocks = []
     for name, pool in of.scaled.items():
         assert isinstance(pool.size, ScalingSettings) and settings.gcp  # noqa: S101, PT018  that is what scales
         demands = {
-            (spec.id, group): fit
-            for spec in specs
-            if name in placement.pools(spec, of, settings)
-            for group, asked in placement.groups(spec, settings).items()
+            (job_id, group): fit
+            for job_id, pools, groups in jobs
+            if name in pools
+            for group, asked in groups.items()
             if (fit := fits(asked, pool))
         }
         target = {
