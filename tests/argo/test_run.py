@@ -300,6 +300,33 @@ def test_when_skips_and_a_skipped_output_is_absent_unless_it_has_a_default(on_en
     on_engine(work)
 
 
+def test_where_not_all_fit_the_longest_way_goes_first_however_deep_it_lies(on_engine) -> None:
+    """On one core, with the short way listed first: what is listed, or asks, first would go first otherwise."""
+
+    def task(name: str, *after: str) -> dict[str, Any]:
+        return {"name": name, "template": name, "dependencies": list(after)}
+
+    def noted(name: str) -> dict[str, Any]:
+        args = ['echo "$1" >> "$0"', "{{workflow.parameters.order}}", name]
+        return sh(name, "", container={"args": args, "resources": {"requests": {"cpu": "1", "memory": "1Mi"}}})
+
+    async def work(here: Engine) -> None:
+        order = here.machine.state / "order"
+        text = template(
+            "ways",
+            dag("main", task("short"), task("inner"), task("end", "short", "inner")),
+            dag("inner", task("deep")),
+            dag("deep", task("one"), task("two", "one"), task("three", "two")),
+            *map(noted, ("short", "one", "two", "three", "end")),
+            arguments={"parameters": [{"name": "order", "value": str(order)}]},
+        )
+        assert (await here.run(text))["status"]["phase"] == "Succeeded"
+        # `three` and `short` have as far to go, and `short` asked before.
+        assert order.read_text().split() == ["one", "two", "short", "three", "end"]
+
+    on_engine(work, capacity=Resources(1000, 1000))
+
+
 COUNTED = 'echo x >> "$0"; n=$(wc -l < "$0"); echo "said in attempt $n" >&2; [ "$n" -ge {succeeds} ] || exit {code}'
 
 

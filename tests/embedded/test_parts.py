@@ -13,7 +13,7 @@ import pytest
 
 from mlops.engines.embedded.errors import EmbeddedError, StorageError
 from mlops.engines.embedded.images import Image, Images
-from mlops.engines.embedded.scheduler import Resources, Scheduler
+from mlops.engines.embedded.scheduler import Place, Resources, Scheduler
 from mlops.engines.embedded.state import Store
 from mlops.engines.embedded.tasks import Command, Processes
 
@@ -140,13 +140,13 @@ def test_the_queue_is_in_order_and_what_is_given_back_goes_to_the_next() -> None
         jobs = [
             asyncio.ensure_future(work(name, need, turns))
             for name, need, turns in [
-                ("a", Resources(1000, 600), 20),
+                ("a", Resources(1000, 600), 200),
                 ("big", Resources(2000, 10), 5),
                 ("gone", Resources(1000, 10), 5),
                 ("small", Resources(1000, 600), 5),
             ]
         ]
-        await asyncio.sleep(0)
+        await _turns()
         assert order == ["+a"]  # `small` would fit, but `big` came first
         jobs[2].cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
@@ -157,23 +157,56 @@ def test_the_queue_is_in_order_and_what_is_given_back_goes_to_the_next() -> None
     assert asyncio.run(play()) == ["+a", "-a", "+big", "-big", "+small", "-small"]
 
 
-def test_a_cancelled_grant_is_given_back() -> None:
-    async def play() -> None:
+def test_a_cancelled_grant_is_given_back_whenever_it_is_cancelled() -> None:
+    """While it waits, when it is being served, and when it has been and does not know yet."""
+
+    async def play(turns: int) -> None:
         scheduler = Scheduler(Resources(1, 1))
-        async with scheduler.granted(scheduler.capacity):
 
-            async def work() -> None:
-                async with scheduler.granted(scheduler.capacity):
-                    pytest.fail("it was cancelled")
+        async def work() -> None:
+            async with scheduler.granted(scheduler.capacity):
+                await asyncio.sleep(5)
 
-            waiting = asyncio.ensure_future(work())
+        waiting = asyncio.ensure_future(work())
+        for _ in range(turns):
             await asyncio.sleep(0)
-        waiting.cancel()  # it has been granted, and does not know yet
+        waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         async with asyncio.timeout(5), scheduler.granted(scheduler.capacity):
             pass
 
-    asyncio.run(play())
+    async def each() -> None:
+        await asyncio.gather(*(play(turns) for turns in range(100)))
+
+    asyncio.run(each())
+
+
+def test_earlier_runs_come_first_and_within_a_run_what_asks_last_may_come_first() -> None:
+    async def play() -> list[str]:
+        scheduler = Scheduler(Resources(1, 1))
+        order: list[str] = []
+
+        async def work(name: str, place: Place, turns: int) -> None:
+            for _ in range(turns):  # on its way through DAGs
+                await asyncio.sleep(0)
+            async with scheduler.granted(scheduler.capacity, place):
+                order.append(name)
+
+        first, second = scheduler.arrive(), scheduler.arrive()
+        await asyncio.gather(
+            work("second run", Place(second, -9), 0),
+            work("short way", Place(first, -1), 0),
+            work("long way", Place(first, -4), 12),
+        )
+        return order
+
+    assert asyncio.run(play()) == ["long way", "short way", "second run"]
+
+
+async def _turns() -> None:
+    """As many of the event loop as the queue waits for others to ask, and more."""
+    for _ in range(100):
+        await asyncio.sleep(0)
 
 
 def test_a_process_that_ignores_everything_is_killed_with_its_session(tmp_path: Path) -> None:

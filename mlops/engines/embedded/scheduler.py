@@ -4,11 +4,13 @@ Owns: capacity and the queue. Deliberately not: what the resources are for, nor 
 """
 
 import asyncio
+import bisect
+import itertools
 import os
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mlops.engines.embedded.errors import EmbeddedError
 
@@ -46,13 +48,35 @@ def machine() -> Resources:
     )
 
 
+_TURNS = 50
+"""Of the event loop, until all have asked that can: for each DAG inside of another it takes about three."""
+
+
+class Place(NamedTuple):
+    """A place in the queue; the lowest comes first, of equals the first to ask.
+
+    Attributes:
+        arrival: Of the run that asks, from `Scheduler.arrive`.
+        behind: Among what one run asks for.
+    """
+
+    arrival: int
+    behind: int = 0
+
+
 class Scheduler:
-    """Grants resources strictly in the order of asking, so that a large request is never starved by small ones."""
+    """Grants resources strictly in the order of the queue, so that a large request is never starved by small ones."""
 
     def __init__(self, capacity: Resources) -> None:
         self.capacity = capacity
         self._free = capacity
-        self._queue: deque[tuple[Resources, asyncio.Future[None]]] = deque()
+        self._queue: list[tuple[Place, Resources, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+        self._deciding = False
+
+    def arrive(self) -> int:
+        """A number for a run: all that it asks for comes before what later runs ask for."""
+        return next(self._numbers)
 
     def check(self, need: Resources, what: str) -> None:
         """Refuse what could never start.
@@ -68,19 +92,20 @@ class Scheduler:
             )
 
     @asynccontextmanager
-    async def granted(self, need: Resources) -> AsyncIterator[None]:
-        """Wait in the queue for the resources and hold them."""
+    async def granted(self, need: Resources, place: Place | None = None) -> AsyncIterator[None]:
+        """Wait in the queue for the resources and hold them; without a place, behind all that is there."""
         turn = asyncio.get_running_loop().create_future()
-        self._queue.append((need, turn))
-        self._serve()
+        entry = (place or Place(self.arrive()), need, turn)
+        bisect.insort(self._queue, entry, key=lambda each: each[0])
+        self._serve_soon()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._give_back(need)
             else:
-                self._queue.remove((need, turn))
-                self._serve()
+                self._queue = [each for each in self._queue if each is not entry]
+                self._serve_soon()
             raise
         try:
             yield
@@ -89,10 +114,21 @@ class Scheduler:
 
     def _give_back(self, need: Resources) -> None:
         self._free += need
-        self._serve()
+        self._serve_soon()
 
-    def _serve(self) -> None:
-        while self._queue and self._queue[0][0].fits(self._free):
-            need, turn = self._queue.popleft()
-            self._free -= need
-            turn.set_result(None)
+    def _serve_soon(self) -> None:
+        # Who comes first is decided when all have asked, not by who was the quickest to.
+        if not self._deciding:
+            self._deciding = True
+            self._decide(_TURNS)
+
+    def _decide(self, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._decide, turns - 1)
+            return
+        self._deciding = False
+        while self._queue and self._queue[0][1].fits(self._free):
+            _, need, turn = self._queue.pop(0)
+            if not turn.cancelled():  # one that does not know it yet
+                self._free -= need
+                turn.set_result(None)

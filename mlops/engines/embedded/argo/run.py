@@ -13,13 +13,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlops.engines.embedded.argo import expressions, fields, tags
+from mlops.engines.embedded.argo import expressions, fields, order, tags
 from mlops.engines.embedded.argo.artifacts import Location
 from mlops.engines.embedded.argo.cache import Cache
 from mlops.engines.embedded.argo.expressions import ExpressionError
 from mlops.engines.embedded.argo.step import Outputs, StepEndError, Steps
 from mlops.engines.embedded.argo.workflow import FAILED, Node, Workflow
 from mlops.engines.embedded.errors import EmbeddedError
+from mlops.engines.embedded.scheduler import Place
 
 Spec = Mapping[str, Any]
 Template = Mapping[str, Any]
@@ -46,6 +47,8 @@ class _Boundary:
     artifacts: dict[str, Location]
     kind: str
     slots: asyncio.Semaphore | None
+    after: Mapping[str, int]
+    """By name of a child: the steps on the longest way from its end to the workflow's."""
 
 
 class Execution:
@@ -65,6 +68,7 @@ class Execution:
         self._entry = entry
         self._steps = steps
         self._cache = cache
+        self._arrival = steps.arrive()
         spec = specs[entry]
         self._arguments, self._globals = self._prepare(spec)
         parallelism = spec.get("parallelism")
@@ -192,6 +196,7 @@ class Execution:
         boundary: _Boundary | None,
         display: str = "",
         parent: str | None = None,
+        after: int = 0,
     ) -> Node:
         """Run a template as a node; its failure is the node's phase, not an exception."""
         workflow = self._workflow
@@ -222,9 +227,9 @@ class Execution:
                 if boundary is not None and boundary.slots is not None:
                     await stack.enter_async_context(boundary.slots)
                 if retried:
-                    await self._retried(node, template, scope, inputs, env, node_type)
+                    await self._retried(node, template, scope, inputs, env, node_type, after)
                 else:
-                    await self._attempt(node, template, scope, inputs, env)
+                    await self._attempt(node, template, scope, inputs, env, after)
             if memo is not None and node["phase"] == "Succeeded":
                 self._cache.save(memo[0], memo[1], node.get("outputs") or {}, workflow.name, node["id"])
         except asyncio.CancelledError:
@@ -273,7 +278,14 @@ class Execution:
         return memoize["cache"]["configMap"]["name"], key, duration(age) if age else None
 
     async def _retried(
-        self, node: Node, template: Template, scope: str, inputs: Values, env: dict[str, Any], node_type: str
+        self,
+        node: Node,
+        template: Template,
+        scope: str,
+        inputs: Values,
+        env: dict[str, Any],
+        node_type: str,
+        after: int,
     ) -> None:
         """Attempts of one template, by its retryStrategy."""
         workflow, strategy = self._workflow, template["retryStrategy"]
@@ -291,7 +303,7 @@ class Execution:
             started = time.monotonic()
             local = {**env, "retries": str(attempt), **{f"lastRetry.{name}": value for name, value in last.items()}}
             try:
-                await self._attempt(child, template, scope, inputs, local)
+                await self._attempt(child, template, scope, inputs, local, after)
             except asyncio.CancelledError:
                 workflow.turn(child, "Failed", self._why or "stopped")
                 raise
@@ -323,7 +335,9 @@ class Execution:
             workflow.changed()
             await asyncio.sleep(delay)
 
-    async def _attempt(self, node: Node, template: Template, scope: str, inputs: Values, env: dict[str, Any]) -> None:
+    async def _attempt(
+        self, node: Node, template: Template, scope: str, inputs: Values, env: dict[str, Any], after: int
+    ) -> None:
         """One attempt of a template; the node has its phase afterwards."""
         workflow = self._workflow
         if "dag" in template or "steps" in template:
@@ -331,7 +345,8 @@ class Execution:
             slots = asyncio.Semaphore(int(template["parallelism"])) if template.get("parallelism") else None
             artifacts = {f"inputs.artifacts.{name}": location for name, location in inputs.artifacts.items()}
             kind = "tasks" if "dag" in template else "steps"
-            boundary = _Boundary(node, scope, dict(env), artifacts, kind, slots)
+            inside = {name: after + own for name, own in order.after(self._specs, scope, template).items()}
+            boundary = _Boundary(node, scope, dict(env), artifacts, kind, slots, inside)
             run = self._dag if "dag" in template else self._groups
             phase, message = await run(boundary, template)
             if phase == "Succeeded":
@@ -347,7 +362,8 @@ class Execution:
             async with AsyncExitStack() as stack:
                 if self._slots is not None:
                     await stack.enter_async_context(self._slots)
-                outputs: Outputs = await self._steps.run(workflow, node, template, inputs, env, turn)
+                place = Place(self._arrival, -after)
+                outputs: Outputs = await self._steps.run(workflow, node, template, inputs, env, turn, place)
         except StepEndError as end:
             node["outputs"] = end.outputs
             workflow.turn(node, end.phase, str(end))
@@ -494,7 +510,8 @@ class Execution:
             given = self._given(call, env, boundary, self._find(scope, template))
         except EmbeddedError as error:
             return self._skipped(boundary, display, "Error", str(error), name, parent, call)
-        return await self._template(name, scope, template, given, boundary, display, parent)
+        after = boundary.after[call["name"]]
+        return await self._template(name, scope, template, given, boundary, display, parent, after)
 
     def _given(self, call: Mapping[str, Any], env: dict[str, Any], boundary: _Boundary, template: Template) -> Values:
         arguments, given = call.get("arguments") or {}, Values()

@@ -21,7 +21,7 @@ from mlops.engines.embedded.argo.artifacts import Location, Repository
 from mlops.engines.embedded.argo.workflow import Node, Workflow
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.machine import Machine
-from mlops.engines.embedded.scheduler import MHZ_A_CORE, Resources
+from mlops.engines.embedded.scheduler import MHZ_A_CORE, Place, Resources
 from mlops.engines.embedded.tasks import Command, Exit
 
 Outputs = dict[str, Any]
@@ -63,6 +63,10 @@ class Steps:
         self._machine = machine
         self._repository = repository
 
+    def arrive(self) -> int:
+        """A number for a workflow, by which its steps come before those of later ones."""
+        return self._machine.scheduler.arrive()
+
     def folder(self, workflow: str, node: str = "") -> Path:
         """Where a workflow's, or a node's, output is."""
         return self._machine.state / "workflows" / workflow / node
@@ -75,6 +79,7 @@ class Steps:
         inputs: Inputs,
         env: Mapping[str, Any],
         turn: Turn,
+        place: Place,
     ) -> Outputs:
         """Run a step to its end and give its outputs.
 
@@ -86,8 +91,8 @@ class Steps:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             if "resource" in template:
-                return await self._resource(node, template, env, folder, turn)
-            return await self._container(node, template, inputs, dict(env), folder, turn)
+                return await self._resource(node, template, env, folder, turn, place)
+            return await self._container(node, template, inputs, dict(env), folder, turn, place)
         except OSError as error:
             raise EmbeddedError(f"cannot prepare the step: {error.strerror} ({error.filename})") from error
         finally:
@@ -95,7 +100,14 @@ class Steps:
             shutil.rmtree(folder / "root", ignore_errors=True)
 
     async def _container(
-        self, node: Node, template: Mapping[str, Any], inputs: Inputs, env: dict[str, Any], folder: Path, turn: Turn
+        self,
+        node: Node,
+        template: Mapping[str, Any],
+        inputs: Inputs,
+        env: dict[str, Any],
+        folder: Path,
+        turn: Turn,
+        place: Place,
     ) -> Outputs:
         kind = "container" if "container" in template else "script"
         declared_in, declared_out = template.get("inputs") or {}, template.get("outputs") or {}
@@ -121,7 +133,7 @@ class Steps:
         amount = requested(spec)
         node["requests"] = {"cpu": amount.cpu, "memory": amount.memory}
         self._machine.scheduler.check(amount, f"step {node['displayName']}")
-        async with self._machine.scheduler.granted(amount):
+        async with self._machine.scheduler.granted(amount, place):
             turn("Running")
             places.make(mount["mountPath"] for mount in spec.get("volumeMounts", ()))
             for one in declared_in.get("artifacts", ()):
@@ -233,7 +245,7 @@ class Steps:
         return outputs
 
     async def _resource(
-        self, node: Node, template: Mapping[str, Any], env: Mapping[str, Any], folder: Path, turn: Turn
+        self, node: Node, template: Mapping[str, Any], env: Mapping[str, Any], folder: Path, turn: Turn, place: Place
     ) -> Outputs:
         resource = tags.fill(template["resource"], {**env, "pod.name": node["id"]})
         if resource["action"] == "delete":
@@ -250,7 +262,7 @@ class Steps:
         amount = spark.amount(manifest)
         node["requests"] = {"cpu": amount.cpu, "memory": amount.memory}
         self._machine.scheduler.check(amount, f"step {node['displayName']}")
-        async with self._machine.scheduler.granted(amount):
+        async with self._machine.scheduler.granted(amount, place):
             turn("Running")
             state, message = await self._spark(manifest, node, folder, template.get("activeDeadlineSeconds"))
         manifest["status"] = {"applicationState": {"state": state}}
