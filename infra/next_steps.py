@@ -7,6 +7,8 @@ docs/runbooks/first-up.md.
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from infra import naming
 from infra.kubernetes import names
 from infra.settings import Settings
@@ -43,19 +45,27 @@ def _nomad(stack: str, settings: Settings, root: Path) -> Iterator[str]:
     yield "# Offer Nomad on this machine until Ctrl-C, its UI among it; it prints the addresses."
     yield f".venv/bin/mlops tunnel --stack {stack}"
     if jobs := pipelines.files(root, pipelines.NOMAD):
-        job = naming.job_id(jobs[0].parent.name)
-        yield "# The first training."
-        yield f".venv/bin/mlops tunnel --stack {stack} -- .venv/bin/mlops run {job} --stack {stack} -p model_version=1"
+        yield "# The first training; the token that NOMAD_TOKEN must hold is of docs/runbooks/reach-nomad.md."
+        yield f".venv/bin/mlops tunnel --stack {stack} -- {_run(jobs[0].parent, stack, settings)}"
 
 
 def _kubernetes(stack: str, settings: Settings, root: Path) -> Iterator[str]:
     for cluster, own in settings.kubernetes.clusters.items() if settings.kubernetes else ():
         yield from _argo(cluster, own, settings)
         if workflows := pipelines.files(root, pipelines.ARGO):
-            job = naming.job_id(workflows[0].parent.name)
             yield "# Raw data, under its digest, and the first refit of it."
             yield f".venv/bin/mlops data push areas.csv customers.csv --stack {stack}"
-            yield f".venv/bin/mlops run {job} --stack {stack} -p model_version=1 -p data_uri=URI"
+            yield _run(workflows[0].parent, stack, settings)
+
+
+def _run(folder: Path, stack: str, settings: Settings) -> str:
+    """The first run of a pipeline; what a run must give and the stack does not is named in capitals."""
+    job = naming.job_id(folder.name)
+    declared = yaml.safe_load((folder / "parameters.yaml").read_text(encoding="utf-8"))["parameters"]
+    given = {"model_version", *(settings.jobs[job].parameters if job in settings.jobs else ())}
+    left = [name for name, parameter in declared.items() if parameter.get("required") and name not in given]
+    values = " ".join(["-p model_version=1", *(f"-p {name}={name.upper()}" for name in left)])
+    return f".venv/bin/mlops run {job} --stack {stack} {values}"
 
 
 def _argo(cluster: str, own: ClusterSettings, settings: Settings) -> Iterator[str]:

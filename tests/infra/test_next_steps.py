@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from infra import images, settings
 from infra.next_steps import next_steps
 from infra.settings import ROOT
+from mlops import parameters
 
 
 def test_a_stack_names_every_image_engine_and_first_run() -> None:
@@ -17,6 +20,20 @@ def test_a_stack_names_every_image_engine_and_first_run() -> None:
     assert "mlops run model-refit --stack dev" in text
     checked = subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True)
     assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("stack", [stack for stack in settings.stacks() if settings.load(stack).gcp])
+def test_the_first_runs_give_all_that_a_run_must_give(stack: str) -> None:
+    """Otherwise the first command that a person is told to type is refused."""
+    files, jobs = parameters.files(ROOT / "jobs"), settings.load(stack).jobs
+    runs = [line.partition("mlops run ")[2].split() for line in next_steps(stack, settings.load(stack), ROOT)]
+    told = {words[0]: {word.partition("=")[0] for word in words if "=" in word} for words in runs if words}
+    assert set(told) == {"sales-close-prediction", "model-refit"}
+    for job, given in told.items():
+        of_the_stack = set(jobs[job].parameters) if job in jobs else set()
+        required = {name for name, one in parameters.load(files[job]).parameters.items() if one.required}
+        assert required <= given | of_the_stack
+        assert given.isdisjoint(of_the_stack), "what the stack says is not asked again"
 
 
 def test_a_stack_that_provisions_nothing_has_none() -> None:
