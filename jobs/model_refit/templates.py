@@ -48,6 +48,9 @@ SPARK_API = "sparkoperator.k8s.io/v1beta2"
 # -1 is "unknown": the pod was lost, and is worth another try.
 RETRY = "asInt(lastRetry.exitCode) != 2 && !(lastRetry.message matches 'OOMKilled')"
 
+# What `mlops data push` makes: the folder is named by the digest of what it holds, so it can hold nothing else.
+BY_DIGEST = "inputs.parameters.data_uri matches '/sha256/[0-9a-f]{64}/?$'"
+
 TRIAL_PARAMETERS = ("ntrees", "max_depth", "min_rows", "learn_rate", "sample_rate", "col_sample_rate")
 
 
@@ -78,6 +81,7 @@ def model_refit(context: Context) -> WorkflowTemplate:
                 "--output", f"gs://{context.artifact_bucket}/{RUN}/features",
             ],
             key=["inputs.parameters.data_uri"],
+            only_if=BY_DIGEST,
         )  # fmt: skip
         baseline = _spark(
             context,
@@ -265,7 +269,14 @@ def _package_arguments(context: Context) -> list[Any]:
 
 
 def _spark(
-    context: Context, name: str, *, inputs: list[str], arguments: list[str], key: list[str], program: str | None = None
+    context: Context,
+    name: str,
+    *,
+    inputs: list[str],
+    arguments: list[str],
+    key: list[str],
+    only_if: str | None = None,
+    program: str | None = None,
 ) -> Resource:
     """A SparkApplication: made, waited for, and memoised like any other step."""
     driver, executor = context.sized("spark-driver"), context.sized("spark-executor")
@@ -330,7 +341,7 @@ def _spark(
         name=name,
         inputs=[Parameter(name=each) for each in inputs],
         outputs=[Parameter(name="run", value=UID)],
-        memoize=_memoise(context, name, context.images["spark-features"], key),
+        memoize=_memoise(context, name, context.images["spark-features"], key, only_if),
         action="create",
         set_owner_reference=True,
         manifest=_manifest(manifest),
@@ -501,7 +512,7 @@ def _package(context: Context) -> DAG:
             "package",
             context.images["mojo-packager"],
             [f"inputs.parameters.{name}" for name in (*inputs, "digest")],
-            unless="inputs.parameters.digest == ''",
+            only_if="inputs.parameters.digest != ''",
         ),
     ) as package:
         model = Artifact(name="model", from_="{{inputs.artifacts.model}}")
@@ -695,11 +706,11 @@ def _folder(name: str, path: str, key: str) -> GCSArtifact:
     return GCSArtifact(name=name, path=path, key=f"{key}/", archive=NoneArchiveStrategy())
 
 
-def _memoise(context: Context, name: str, image: str, inputs: list[str], unless: str | None = None) -> m.Memoize:
+def _memoise(context: Context, name: str, image: str, inputs: list[str], only_if: str | None = None) -> m.Memoize:
     # Cache keys have few characters, hence the hash. With `memoise` off the run's own uid goes in: nothing is found,
     # and what is made takes no earlier result's place.
-    fresh = "inputs.parameters.memoise == 'true'" + (f" && !({unless})" if unless else "")
-    parts = [f"'{name}'", f"'{image}'", *inputs, f"({fresh}) ? '' : workflow.uid"]
+    reused = "inputs.parameters.memoise == 'true'" + (f" && {only_if}" if only_if else "")
+    parts = [f"'{name}'", f"'{image}'", *inputs, f"({reused}) ? '' : workflow.uid"]
     return m.Memoize(
         key=f"{{{{=sprig.sha256sum(toJson([{', '.join(parts)}]))}}}}",
         max_age=context.cache_max_age,

@@ -199,6 +199,28 @@ def test_every_check_finds_what_it_is_for(check: str, said: str, mutate: Callabl
     assert any(said in problem for problem in problems), problems
 
 
+@pytest.mark.parametrize(
+    ("data_uri", "memoise", "found_again"),
+    [
+        (f"gs://b/raw/sha256/{'0a' * 32}", "true", True),
+        (f"gs://b/raw/sha256/{'0a' * 32}/", "true", True),
+        (f"gs://b/raw/sha256/{'0a' * 32}", "false", False),
+        ("gs://b/raw/latest", "true", False),
+        (f"gs://b/raw/sha256/{'0a' * 32}/edited", "true", False),
+        ("gs://b/raw/sha256/0a0a", "true", False),
+    ],
+)
+def test_features_are_found_again_only_where_the_uri_fixes_what_they_were_made_of(
+    data_uri: str, memoise: str, found_again: bool
+) -> None:
+    """Other URIs may hold other data by the next run, which would then train on features of the old."""
+    key = _template(render(CONTEXT), "transform")["memoize"]["key"]
+    given = {"inputs.parameters.data_uri": data_uri, "inputs.parameters.memoise": memoise}
+    first, second = (tags.fill(key, {**given, "workflow.uid": uid}) for uid in ("one", "two"))
+    assert (first == second) is found_again
+    assert first != tags.fill(key, {**given, "inputs.parameters.data_uri": f"x{data_uri}", "workflow.uid": "one"})
+
+
 def test_no_value_of_a_parameter_can_add_to_a_manifest() -> None:
     hostile = "x\"\n  driver: {serviceAccount: admin}\n- '#: {{workflow.uid}}"
     resource = _template(render(CONTEXT), "transform")["resource"]
