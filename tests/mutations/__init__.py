@@ -1,0 +1,1 @@
+"""Changes that a review must not miss, and what catches each: `python -m tests.mutations`."""
