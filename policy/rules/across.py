@@ -1,6 +1,5 @@
 """Rules across resources: what a workload needs and does not have, and what is there for no workload."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -117,20 +116,6 @@ def _landed_on(pool: Part, stack: Stack) -> Iterator[str]:
     yield f"no pod of a template selects it and tolerates {', '.join(str(taint.get('key')) for taint in taints)}"
 
 
-def _lands(pod: Part, stack: Stack) -> Iterator[str]:
-    pools = [one for one in stack.inventory.resources if one.type == NODE_POOL]
-    selector, tolerations = pod.get("nodeSelector") or {}, pod.each("tolerations")
-    if not pools:
-        return  # a cluster that exists: what is in it is its owner's
-    for one in pools:
-        config = Part(one, one.inputs)
-        labels = config.get("nodeConfig", "labels") or {}
-        taints = [taint for taint in config.each("nodeConfig", "taints") if taint.get("effect") != "PREFER_NO_SCHEDULE"]
-        if selector.items() <= labels.items() and all(_tolerated(taint, tolerations) for taint in taints):
-            return
-    yield f"no node pool has the labels {json.dumps(selector)} and taints that it tolerates"
-
-
 def _runs_something(template: Part, stack: Stack) -> Iterator[str]:
     labels = template.get("labels") or {}
     if labels.get("nomad-role") != "client":
@@ -179,17 +164,6 @@ RULES = (
         fix="Give a step of a workflow the pool's node selector and toleration, or remove the pool from stacks/.",
         check=_landed_on,
         types=(NODE_POOL,),
-        across=True,
-    ),
-    Rule(
-        id="pod-nowhere",
-        level=Level.MANDATORY,
-        holds="Each pod of a template can land on some node pool.",
-        why="A pod that fits nowhere waits until its workflow's deadline, and no alert tells of it before.",
-        fix="Select a pool of the stack, and tolerate its taints.",
-        check=_lands,
-        types=WORKFLOWS,
-        parts=pods.pods,
         across=True,
     ),
     Rule(

@@ -88,7 +88,6 @@ CASES = (
         POOL,
         put("autoscaling", "totalMinNodeCount", to=1),
         "fewer than 1 machines",
-        also=("cost-idle",),
     ),
     Case(
         "cost-vcpu-cap",
