@@ -77,11 +77,6 @@ def _as_it_is(name: str) -> list[Verdict]:
     return _broken(stack(name))
 
 
-@cache
-def _broken_as_it_is(name: str) -> list[Verdict]:
-    return _broken(stack(name))
-
-
 def _broken(inventory: Inventory) -> list[Verdict]:
     found = judge(inventory, load(inventory.stack), ALL, TODAY)
     return [verdict for verdict in found if verdict.state == "violated" and not verdict.rule.startswith("exemption-")]
