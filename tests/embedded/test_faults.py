@@ -19,7 +19,7 @@ import requests
 
 from mlops.engines.embedded import platform
 from mlops.engines.embedded.platform import PlatformError
-from tests.embedded.conftest import Engine, alive, eventually, job, task
+from tests.embedded.conftest import Engine, alive, events, eventually, job, task
 
 
 def _pids(file: Path, count: int) -> list[int]:
@@ -80,6 +80,20 @@ def test_a_killed_watchdog_is_replaced(own: Engine, tmp_path: Path) -> None:
     time.sleep(0.2)  # it reads what lives before it can be needed
     os.kill(own.platform.pid, signal.SIGKILL)
     eventually(lambda: not any(map(alive, family)), "the end of the run's processes")
+
+
+def test_a_killed_launcher_is_replaced_and_what_it_started_goes_on(own: Engine, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    source = job("on", task("main", f"until [ -e {go} ]; do sleep 0.05; done"), task("after", "true", hook="poststop"))
+    run = own.dispatch(own.register(source))
+    eventually(lambda: own.allocations(run)[0]["TaskStates"]["main"]["State"] == "running", "the task's start")
+    (launcher,) = _children(own, "launcher.py")
+    os.kill(launcher, signal.SIGKILL)
+    eventually(lambda: not alive(launcher), "the launcher's end")
+    go.touch()
+    (allocation,) = own.finished(run)
+    assert allocation["ClientStatus"] == "complete"
+    assert events(allocation, "after")[-1] == "Terminated"
 
 
 def test_tasks_die_with_the_supervisor_even_without_the_watchdog(own: Engine, tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ or how often.
 import asyncio
 import contextlib
 import ctypes
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -76,7 +79,6 @@ class Process:
         for pid in watchdog.doomed({self.pid}, self._mark):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        self._forget(self.pid)
         self._ended.set_result(
             Exit(
                 # As containers report it: 128 and the signal's number.
@@ -87,6 +89,7 @@ class Process:
                 wall_seconds=time.monotonic() - self._started,
             )
         )
+        self._forget(self.pid)
 
     async def wait(self) -> Exit:
         """Wait for the end; cancelling the wait leaves the process alone."""
@@ -116,6 +119,7 @@ class Processes:
         self._number = 0
         self._starting = 0
         self._alive: dict[int, Process] = {}
+        self._launcher = _Launcher()
         self._watchdog: subprocess.Popen[bytes] | None = None
         # Orphans of a task become children of the supervisor, so that their ends are collected here.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -162,7 +166,8 @@ class Processes:
         self._starting += 1
         try:
             # Not on the loop: many starts at once must not keep anyone waiting for an answer.
-            pid = await asyncio.shield(asyncio.to_thread(_launch, program, command, {**command.env, MARK: mark}))
+            launch = asyncio.to_thread(self._launcher.start, program, command, {**command.env, MARK: mark})
+            pid = await asyncio.shield(launch)
             process = Process(pid, f"{MARK}={mark}".encode(), self._gone)
             self._alive[pid] = process
         finally:
@@ -183,19 +188,18 @@ class Processes:
     def _gone(self, pid: int) -> None:
         del self._alive[pid]
         self._tell(f"-{pid}\n")
+        self._reap_orphans()
 
     def _reap_orphans(self) -> None:
         if self._starting:  # one that has just come may end before it is known; asked again when it is
             return
-        for entry in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs more than the rest of the scan
-            if not entry.isdigit() or int(entry) in self._alive:
-                continue
-            with contextlib.suppress(OSError):
-                stat = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()
-                # A child in the supervisor's own session was started by a library, which waits for it.
-                orphan = stat[0] == b"Z" and int(stat[1]) == os.getpid() and os.getsid(int(entry)) != os.getsid(0)
-                if orphan and (self._watchdog is None or int(entry) != self._watchdog.pid):
-                    os.waitpid(int(entry), os.WNOHANG)
+        with contextlib.suppress(ChildProcessError, ProcessLookupError):
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                # One in the supervisor's own session was started by a library, which waits for it.
+                waited_for = ended.si_pid in self._alive or os.getsid(ended.si_pid) == os.getsid(0)
+                if waited_for or (self._watchdog is not None and ended.si_pid == self._watchdog.pid):
+                    return
+                os.waitpid(ended.si_pid, os.WNOHANG)
 
     async def close(self, patience: float) -> None:
         """End every process: asked first, killed when `patience` seconds have passed."""
@@ -204,42 +208,40 @@ class Processes:
         if watchdog_process is not None and watchdog_process.stdin is not None:
             watchdog_process.stdin.close()
             watchdog_process.wait()
+        self._launcher.close()
 
 
-def _launch(program: str, command: Command, environment: Mapping[str, str]) -> int:
-    """Start by way of the launcher, which hands its child to this process; the child's id."""
-    reader, writer = os.pipe()
-    with os.fdopen(reader, "rb") as report:
-        try:
-            with command.stdout.open("ab") as out, command.stderr.open("ab") as err:
-                intermediate = subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-I",
-                        "-S",
-                        launcher.__file__,
-                        str(writer),
-                        str(os.getpid()),
-                        program,
-                        *command.argv,
-                    ],
-                    env=environment,
-                    cwd=command.cwd,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    pass_fds=[writer],
-                )
-        except OSError as error:
-            raise EmbeddedError(f"cannot start {command.argv[0]}: {error.strerror} ({error.filename})") from error
-        finally:
-            os.close(writer)
-        said = report.read().split()
-        intermediate.wait()
-    if len(said) != 1:
-        why = os.strerror(int(said[1])) if said else "the launcher failed"
-        raise EmbeddedError(f"cannot start {command.argv[0]}: {why}")
-    return int(said[0])
+class _Launcher:
+    """The small process that starts all others; see `launcher`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self._talk = ours.makefile("rw")
+            argv = [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid())]  # without what would make it large
+            self._process = subprocess.Popen(argv, stdin=theirs.fileno(), stdout=theirs.fileno())
+
+    def start(self, program: str, command: Command, environment: Mapping[str, str]) -> int:
+        """Start a program; the id of its process, which is a child of this one."""
+        places = {name: str(getattr(command, name)) for name in ("cwd", "stdout", "stderr")}
+        request = json.dumps({"program": program, "argv": command.argv, "env": environment, **places})
+        with self._lock:
+            if self._process.poll() is not None:
+                self._begin()
+            print(request, file=self._talk, flush=True)
+            said = json.loads(self._talk.readline() or '{"error": "the launcher has ended"}')
+        if "error" in said:
+            raise EmbeddedError(f"cannot start {command.argv[0]}: {said['error']}")
+        return said["pid"]
+
+    def close(self) -> None:
+        """End it."""
+        self._talk.close()
+        self._process.wait()
 
 
 def _which(name: str, command: Command) -> str:
