@@ -18,6 +18,8 @@ from nomad.api.exceptions import BaseNomadException
 from mlops.engines.base import EngineError, Execution, Run, Status, Step, refusal, total, version_id, watch
 
 _REQUEST_SECONDS = 30
+_WAIT = "2s"
+"""How long a run's end may go unnoticed: the list of jobs does not change with an allocation's last tasks."""
 
 
 class NomadEngine:
@@ -104,34 +106,42 @@ class NomadEngine:
 
     def wait(self, run_ids: Iterable[str]) -> Iterator[Run]:
         """See Engine.wait."""
-        return watch(self.status, self._marks, run_ids)
+        index: str | None = None
 
-    def _marks(self) -> dict[str, tuple[bool, object]]:
-        return {
-            job["ID"]: (job["Status"] == "dead", (job["ModifyIndex"], job.get("JobSummary")))
-            for job in self._call("get", endpoint=self._nomad.jobs, params={})
-        }
+        def marks() -> dict[str, tuple[bool, object]]:
+            nonlocal index
+            # Of what has ended there may be thousands. Answered as soon as something is newer than the last answer.
+            query = {"filter": 'Status != "dead"', "index": index, "wait": _WAIT}
+            answer = self._ask("get", endpoint=self._nomad.jobs, params=query)
+            index = answer.headers["X-Nomad-Index"]
+            return {job["ID"]: (False, (job["ModifyIndex"], job.get("JobSummary"))) for job in answer.json()}
 
-    def _call(
+        return watch(self.status, marks, run_ids)
+
+    def _call(self, method: str, *path: str, **more: Any) -> Any:
+        try:
+            return self._ask(method, *path, **more).json()
+        except ValueError as error:
+            raise EngineError(self._unreachable(error)) from error
+
+    def _ask(
         self,
         method: str,
         *path: str,
         endpoint: Any = None,
         params: dict[str, str | None] | None = None,
         json: Any = None,
-    ) -> Any:
+    ) -> requests.Response:
         try:
-            return (
-                (self._nomad.job if endpoint is None else endpoint)
-                .request(*(quote(part, safe="") for part in path), method=method, params=params, json=json)
-                .json()
+            return (self._nomad.job if endpoint is None else endpoint).request(
+                *(quote(part, safe="") for part in path), method=method, params=params, json=json
             )
         except BaseNomadException as error:
             answer = error.nomad_resp
             if isinstance(answer, requests.Response):
                 raise refusal(answer.status_code, answer.text) from error
             raise EngineError(self._unreachable(error)) from error
-        except (requests.RequestException, ValueError) as error:
+        except requests.RequestException as error:
             raise EngineError(self._unreachable(error)) from error
 
     def _unreachable(self, error: Exception) -> str:

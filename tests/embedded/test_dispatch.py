@@ -106,6 +106,19 @@ def test_python_nomad_can_do_everything_with_it(engine: Engine, client: nomad.No
         client.job.get_job("none")
 
 
+def test_what_has_not_ended_is_listed_alone_if_asked(engine: Engine) -> None:
+    engine.register(job("asked", task("main", "sleep $NOMAD_META_seconds"), required='["seconds"]'))
+    ended, running = (engine.dispatch("asked", {"seconds": seconds}) for seconds in ("0", "1000"))
+    engine.finished(ended)
+    listed = [each["ID"] for each in engine.get("/v1/jobs", filter='Status != "dead"')]
+    assert {"asked", running} <= set(listed)
+    assert ended not in listed
+    requests.delete(engine.url("/v1/job/asked"), timeout=30)
+    requests.delete(engine.url(f"/v1/job/{running}"), timeout=30)
+    engine.finished(running)
+    assert not {"asked", running} & {each["ID"] for each in engine.get("/v1/jobs", filter='Status != "dead"')}
+
+
 def test_an_id_may_be_escaped(engine: Engine, meta: str) -> None:
     run = engine.dispatch(meta, {"a": ""})
     assert engine.get(f"/v1/job/{quote(run, safe='')}")["ID"] == run
@@ -170,6 +183,7 @@ def test_a_form_in_a_web_page_starts_nothing(engine: Engine, meta: str, content:
         ("PUT", "/v1/jobs", '{"Submission": {"Source": "", "VariableFlags": {"a": 1}}}'),
         ("PUT", "/v1/jobs", '{"Submission": {"Source": "job \\"x\\" {"}}'),
         ("GET", "/v1/jobs?index=x", ""),
+        ("GET", '/v1/jobs?filter=Status == "dead"', ""),
         ("GET", "/v1/nothing", ""),
         ("GET", "/v1/allocation/none", ""),
         ("GET", "/v1/job/none/allocations", ""),

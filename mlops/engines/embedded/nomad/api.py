@@ -18,6 +18,7 @@ from mlops.engines.embedded.nomad.jobs import Jobs
 
 _DEFAULT_WAIT = 300.0
 _MAX_WAIT = 600.0
+_ALIVE = 'Status != "dead"'
 
 
 class NomadApi:
@@ -59,7 +60,12 @@ class NomadApi:
         return web.json_response({"server": {"ok": True, "message": "ok"}, "client": {"ok": True, "message": "ok"}})
 
     async def _list_jobs(self, request: web.Request) -> web.Response:
-        return await self._answer(request, lambda: self._jobs.list(request.query.get("prefix", "")))
+        expression = request.query.get("filter")
+        if expression not in (None, _ALIVE):
+            raise EmbeddedError(f"the embedded engine knows one filter of jobs: {_ALIVE}")
+        return await self._answer(
+            request, lambda: self._jobs.list(request.query.get("prefix", ""), dead=expression is None)
+        )
 
     async def _register(self, request: web.Request) -> web.Response:
         body = await body_of(request)

@@ -6,6 +6,7 @@ they are never resumed.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import shutil
@@ -23,6 +24,7 @@ from mlops.engines.embedded.state import Document, Store
 _log = logging.getLogger(__name__)
 _TERMINAL = {"complete": "Complete", "failed": "Failed", "lost": "Lost"}
 _RETRY_SECONDS = 1.0
+_TOGETHER_SECONDS = 0.05
 _OPEN = {"pending": "Queued", "running": "Running"}
 
 
@@ -74,10 +76,10 @@ class Jobs:
     async def wait(self, index: int, seconds: float) -> None:
         """Wait until something is newer than `index`, as Nomad's blocking queries do, or the time is over."""
         if self.index <= index and not self._closing:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), seconds)
-            except TimeoutError:
-                return
+                # The end of a task is several changes, told in one answer.
+                await asyncio.sleep(_TOGETHER_SECONDS)
 
     # Registration
 
@@ -310,11 +312,16 @@ class Jobs:
             raise NotFoundError("job not found")
         return body
 
-    def list(self, prefix: str) -> list[Document]:
-        """Jobs and runs, as Nomad's list shows them, in the order of their ids."""
-        bodies = {body["ID"]: body for kind in ("job", "run") for body in self._store.all(kind)}
+    def list(self, prefix: str, *, dead: bool = True) -> list[Document]:
+        """Jobs and runs, as Nomad's list shows them, in the order of their ids; only what is not dead, if asked."""
+        kinds = ("job", "run") if dead else ("job",)
+        bodies = {body["ID"]: body for kind in kinds for body in self._store.all(kind)}
         bodies.update({run_id: run.body for run_id, run in self._runs.items()})
-        return [_stub(body) for job_id, body in sorted(bodies.items()) if job_id.startswith(prefix)]
+        return [
+            _stub(body)
+            for job_id, body in sorted(bodies.items())
+            if job_id.startswith(prefix) and (dead or body["Status"] != "dead")
+        ]
 
     def allocation(self, allocation_id: str) -> Document:
         """One allocation with its job."""

@@ -71,10 +71,11 @@ resumed.
 
 **API.** `GET /v1/status/leader`, `/v1/agent/health`, `/v1/jobs`, `/v1/job/ID`, `/v1/job/ID/allocations`,
 `/v1/allocations`, `/v1/allocation/ID` (all but the first two with Nomad's blocking queries, `?index=N&wait=30s`),
-`/v1/client/fs/logs/ALLOCATION`; `PUT` or `POST /v1/jobs` with `Submission` (the text and `VariableFlags`; Nomad
-itself also wants the parsed `Job`), `POST /v1/job/ID/dispatch`; `DELETE /v1/job/ID[?purge=true]`. Requests whose Host
-is not this machine, and writes that are not JSON, are refused. Differences: refusals of a dispatch are 400 where
-Nomad answers 500; a queued run has its allocations at once, `pending`.
+`/v1/client/fs/logs/ALLOCATION`; of jobs one filter, `Status != "dead"`; `PUT` or `POST /v1/jobs` with `Submission`
+(the text and `VariableFlags`; Nomad itself also wants the parsed `Job`), `POST /v1/job/ID/dispatch`; `DELETE
+/v1/job/ID[?purge=true]`. Requests whose Host is not this machine, and writes that are not JSON, are refused.
+Differences: refusals of a dispatch are 400 where Nomad answers 500; a queued run has its allocations at once,
+`pending`.
 
 """
 
