@@ -32,9 +32,10 @@ _SECONDS = 900
 
 
 class Trials:
-    """Copies of the checkout, each of which is tried by one process at a time."""
+    """Copies of the checkout, each of which is tried by one process at a time, with tests or by rules alone."""
 
-    def __init__(self, trees: Sequence[Path]) -> None:
+    def __init__(self, trees: Sequence[Path], *, with_tests: bool = True) -> None:
+        self._with_tests = with_tests
         self._free: SimpleQueue[Path] = SimpleQueue()
         for tree in trees:
             self._free.put(tree)
@@ -80,6 +81,7 @@ class Trials:
     def _tried(self, tree: Path, task: Task) -> Outcome:
         # No byte code: one that is older than a second's change would be taken for its source's.
         environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+        asked = task if self._with_tests else task.model_copy(update={"tests": ()})
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.mutations.trial"],
             cwd=tree,
@@ -91,7 +93,7 @@ class Trials:
         )
         self._running.add(process)
         try:
-            out, err = process.communicate(task.model_dump_json(), timeout=_SECONDS)
+            out, err = process.communicate(asked.model_dump_json(), timeout=_SECONDS)
         finally:
             process.kill()
             self._running.discard(process)
@@ -110,6 +112,9 @@ def main(arguments: Sequence[str]) -> int:
     """Try the named changes, or all."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("ids", nargs="*", metavar="ID", help="changes to try; without one, all")
+    parser.add_argument(
+        "--rules-only", action="store_true", help="ask settings and rules, and no test: seconds a change"
+    )
     parser.add_argument("--write", action="store_true", help=f"write {page.PAGE.relative_to(ROOT)}; only for all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many to try at a time")
     given = parser.parse_args(arguments)
@@ -118,9 +123,10 @@ def main(arguments: Sequence[str]) -> int:
         catalogue.check(listed, ROOT)
         if unknown := sorted({*given.ids} - {one.id for one in listed}):
             raise CatalogueError(f"there is no change {', '.join(unknown)}; tests/mutations/*.yaml has them all")
-        if given.write and given.ids:
-            raise CatalogueError("the page tells of all changes, so --write takes no ID; leave either out")
-        found = _all([one for one in listed if not given.ids or one.id in given.ids], max(1, given.jobs))
+        if given.write and (given.ids or given.rules_only):
+            raise CatalogueError("the page tells all of all changes, so --write goes with no ID and no --rules-only")
+        asked = [one for one in listed if not given.ids or one.id in given.ids]
+        found = _all(asked, max(1, given.jobs), with_tests=not given.rules_only)
     except (CatalogueError, PlanError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -133,10 +139,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _all(mutations: Sequence[Mutation], jobs: int) -> list[Caught]:
+def _all(mutations: Sequence[Mutation], jobs: int, *, with_tests: bool) -> list[Caught]:
     signal.signal(signal.SIGTERM, _interrupted)
     with ExitStack() as held:
-        trials = Trials([held.enter_context(checkout(ROOT)) for _ in range(min(jobs, len(mutations)))])
+        trees = [held.enter_context(checkout(ROOT)) for _ in range(min(jobs, len(mutations)))]
+        trials = Trials(trees, with_tests=with_tests)
         pool = held.enter_context(ThreadPoolExecutor(jobs))
         try:
             before = trials.begin(mutations)

@@ -30,7 +30,7 @@ class Task(BaseModel):
 
     Attributes:
         stacks: The stacks.
-        tests: Files and folders of tests.
+        tests: Files and folders of tests; none, for what settings and rules say alone.
         left_out: Tests of these that do not run.
     """
 
@@ -91,10 +91,11 @@ def tried(task: Task) -> Outcome:
         except PlanError as error:
             outcome.refused = str(error)
             return outcome
-    watched = _Watched(task.stacks)
-    left_out = [f"--deselect={test}" for test in task.left_out]
-    pytest.main([*task.tests, *left_out, "-q", "-p", "no:cacheprovider", "-p", "no:warnings"], plugins=[watched])
-    outcome.failed, outcome.passed = sorted(watched.failed), watched.passed
+    if task.tests:
+        watched = _Watched(task.stacks)
+        left_out = [f"--deselect={test}" for test in task.left_out]
+        pytest.main([*task.tests, *left_out, "-q", "-p", "no:cacheprovider", "-p", "no:warnings"], plugins=[watched])
+        outcome.failed, outcome.passed = sorted(watched.failed), watched.passed
     return outcome
 
 
