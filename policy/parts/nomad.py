@@ -1,7 +1,7 @@
 """The parts of a Nomad job: its groups and tasks, with the values of its HCL variables in their places.
 
-Owns how a jobspec is looked into. It evaluates nothing else: an expression of Nomad's stays as it is written, and a rule
-that is shown one where it expects a value finds it broken.
+Owns how a jobspec is looked into. It evaluates nothing else: an expression of Nomad's stays as it is written, so that
+a rule which is shown one where it expects a value is broken.
 """
 
 import json

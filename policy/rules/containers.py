@@ -97,11 +97,16 @@ def registries(stack: Stack) -> tuple[str, ...]:
     return (*own, *stack.parameters.image_registries)
 
 
+def is_pinned(image: str) -> bool:
+    """Whether an image's name says which one it is: by a digest, a hash of its content, or a whole version."""
+    return bool(_PINNED.search(image))
+
+
 def _image(container: Part, stack: Stack) -> Iterator[str]:
     image = str(container.get("image") or "")
     if "{{" in image:
         yield f"image {image} is whatever a run's submitter says"
-    elif not _PINNED.search(image):
+    elif not is_pinned(image):
         yield f"image {image or 'is not set, so that it'} is not pinned: its tag is neither a version nor a hash"
     elif not image.startswith(registries(stack)):
         yield f"image {image} is from none of the stack's repositories"
@@ -116,10 +121,9 @@ def _literal(container: Part, _: Stack) -> Iterator[str]:
     for option, value in zip(words, [*words[1:], ""], strict=True):
         name, _, joined = option.partition("=")
         if not option.startswith("-"):
-            found, name = credentials.is_value(option), "an argument"
-        else:
-            found = credentials.is_literal(name, joined or ("" if value.startswith("-") else value))
-        if found:
+            if credentials.is_value(option):
+                yield "an argument holds a credential"
+        elif credentials.is_value(joined) or credentials.is_named(name, joined or ("" if value[:1] == "-" else value)):
             yield f"{name} holds a credential"
     if credentials.is_value(str(container.get("source") or "")):
         yield "its script holds a credential"
