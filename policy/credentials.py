@@ -18,8 +18,13 @@ def is_value(text: str) -> bool:
     return bool(_VALUE.search(text))
 
 
+def is_named(name: str, text: str) -> bool:
+    """Whether a text is called a credential, and is neither empty nor a reference to one."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    written = text.strip()
+    return bool(written and not _REFERENCE.fullmatch(written) and _NAME.search(words))
+
+
 def is_literal(name: str, text: str) -> bool:
     """Whether a text is a credential that was written down: by its looks, or by the name that it is given."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
-    written = text.strip() and not _REFERENCE.fullmatch(text.strip())
-    return is_value(text) or bool(written and _NAME.search(words))
+    return is_value(text) or is_named(name, text)

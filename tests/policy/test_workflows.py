@@ -1,0 +1,164 @@
+"""Rules on Argo's workflows: one changed line of a real template breaks each."""
+
+from typing import Any
+
+import pytest
+
+from jobs.model_refit import context, templates
+from policy.parts.workflows import CRON
+from tests.policy.cases import Case, check, put
+from tests.policy.templates import manifest, template
+
+REFIT = "workflow-templates-eu-model-refit"
+# No stack has a schedule, and nothing needs this: the place where one is put.
+METRICS = "kubernetes-eu-operators-metrics-argo-controller"
+_RETRY = ("retryStrategy", "limit")
+
+
+def _shell(text: str) -> Any:
+    """A step that runs a text in a shell."""
+
+    def edit(inputs: dict[str, Any]) -> None:
+        template("train", "container", "command", to=["sh", "-ec"])(inputs)
+        template("train", "container", "args", to=[text])(inputs)
+
+    return edit
+
+
+def _script(source: str) -> Any:
+    """A step that is a script."""
+
+    def edit(inputs: dict[str, Any]) -> None:
+        train = next(one for one in inputs["spec"]["templates"] if one["name"] == "train")
+        train["script"] = {**train.pop("container"), "source": source}
+
+    return edit
+
+
+def _schedule(*path: str, to: Any) -> Any:
+    """The schedule of refits, as a stack that sets one registers it, with one value changed."""
+
+    def edit(_: dict[str, Any]) -> dict[str, Any]:
+        made = _cron()
+        put(*path, to=to)(made)
+        return {"type": CRON, "inputs": made}
+
+    return edit
+
+
+def _cron() -> dict[str, Any]:
+    labels = {"app.kubernetes.io/part-of": "hybrid-mlops", "app.kubernetes.io/managed-by": "pulumi"}
+    return templates.cron(
+        context.Context(
+            namespace="mlops",
+            images=dict.fromkeys(context.IMAGES, "image"),
+            gcp_bucket_path="gs://models/models",
+            data_bucket="data",
+            artifact_bucket="artifacts",
+            service_accounts={role: role for role in context.SERVICE_ACCOUNTS},
+            data_uri="gs://data/2026",
+            schedules=("0 3 * * 0",),
+            labels=labels,
+        )
+    ).to_dict()
+
+
+CASES = (
+    Case("workflow-deadline", REFIT, put("spec", "activeDeadlineSeconds", to=None), "activeDeadlineSeconds is not set"),
+    Case("workflow-deadline", REFIT, template("train", "activeDeadlineSeconds", to=None), "template train: active"),
+    Case(
+        "workflow-deadline", REFIT, template("transform", "activeDeadlineSeconds", to=0), "template transform: active"
+    ),
+    Case("workflow-cleanup", REFIT, put("spec", "ttlStrategy", to={"secondsAfterSuccess": 60}), "ttlStrategy does not"),
+    Case("workflow-cleanup", REFIT, put("spec", "podGC", to=None), "podGC.strategy is not set"),
+    Case("workflow-parallelism", REFIT, put("spec", "parallelism", to=None), "parallelism is not set"),
+    Case(
+        "workflow-retry", REFIT, template("train", *_RETRY, to=None), "template train: retryStrategy.limit is not set"
+    ),
+    Case("workflow-retry", REFIT, template("train", *_RETRY, to="1000"), "limit is 1000"),
+    Case(
+        "workflow-retry", REFIT, template("train", *_RETRY, to="{{workflow.parameters.trials}}"), "which is no number"
+    ),
+    Case("workflow-retry", REFIT, template("train", "retryStrategy", "backoff", to=None), "repeated at once"),
+    Case(
+        "workflow-retry",
+        REFIT,
+        template("train", "retryStrategy", to={"limit": "2", "retryPolicy": "Always", "backoff": {"duration": "5s"}}),
+        "template train: retryStrategy.retryPolicy is Always without an expression",
+    ),
+    Case(
+        "workflow-retry",
+        REFIT,
+        template("transform", "retryStrategy", "retryPolicy", to="Always"),
+        "template transform: retryStrategy.retryPolicy is Always, so that what failed is created once more",
+    ),
+    Case("workflow-left-over", REFIT, template("transform", "resource", "setOwnerReference", to=None), "outlives"),
+    Case(
+        "workflow-left-over", REFIT, template("transform", "resource", "failureCondition", to=None), "failureCondition"
+    ),
+    Case(
+        "workflow-left-over",
+        REFIT,
+        template("transform", "resource", "successCondition", to="status.executorState.x == COMPLETED"),
+        "asks for executorState",
+    ),
+    Case(
+        "workflow-makes", REFIT, manifest("transform", "kind: SparkApplication", "kind: RoleBinding"), "a RoleBinding"
+    ),
+    Case("workflow-makes", REFIT, manifest("transform", "spec:\n", "spec: [\n"), "is no YAML"),
+    Case("workflow-makes", REFIT, template("transform", "resource", "manifest", to=None), "manifest is not set"),
+    Case(
+        "workflow-parameter-in-manifest",
+        REFIT,
+        manifest(
+            "transform", "{{=toJson(inputs.parameters.data_uri + '/areas.csv')}}", "'{{inputs.parameters.data_uri}}'"
+        ),
+        "template transform: resource.manifest has {{inputs.parameters.data_uri}} as it is",
+    ),
+    Case(
+        "workflow-parameter-in-manifest",
+        REFIT,
+        manifest(
+            "transform", "{{=toJson(inputs.parameters.data_uri + '/areas.csv')}}", "'{{=toJson(workflow.parameters)}}'"
+        ),
+        "as it is",
+    ),
+    Case(
+        "workflow-parameter-in-manifest",
+        REFIT,
+        template("clear-spark", "resource", "flags", 2, to="{{workflow.parameters.model}}"),
+        "template clear-spark: resource.flags has {{workflow.parameters.model}}",
+    ),
+    Case(
+        "workflow-parameter-in-manifest",
+        REFIT,
+        template("train", "podSpecPatch", to="priorityClassName: '{{inputs.parameters.seed}}'"),
+        "template train: podSpecPatch has",
+    ),
+    Case(
+        "workflow-parameter-in-code", REFIT, _shell("train --seed {{inputs.parameters.seed}}"), "the text that sh -ec"
+    ),
+    Case("workflow-parameter-in-code", REFIT, _script("print({{workflow.parameters.trials}})"), "part of its script"),
+    Case(
+        "workflow-parameter-in-code",
+        REFIT,
+        template("train", "container", "command", to=["{{inputs.parameters.seed}}"]),
+        "says which program",
+    ),
+    Case(
+        "workflow-schedule", METRICS, _schedule("spec", "concurrencyPolicy", to="Allow"), "concurrencyPolicy is Allow"
+    ),
+    Case("workflow-schedule", METRICS, _schedule("spec", "startingDeadlineSeconds", to=None), "a run is lost"),
+    Case(
+        "workflow-schedule",
+        METRICS,
+        _schedule("spec", "failedJobsHistoryLimit", to=500),
+        "failedJobsHistoryLimit is 500",
+    ),
+    Case("workflow-schedule", METRICS, _schedule("spec", "timezone", to=None), "timezone is not set"),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_one_changed_line_breaks_the_rule(case: Case) -> None:
+    check(case)
