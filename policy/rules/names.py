@@ -78,7 +78,7 @@ RULES = (
         why="Kubernetes' documentation, Recommended labels: tools find what belongs together by them.",
         fix="Set the label app.kubernetes.io/part-of, as infra/kubernetes/names.py does.",
         check=_in_kubernetes,
-        types=("kubernetes:core/v1:*", "kubernetes:networking.k8s.io/*", "kubernetes:rbac.authorization.k8s.io/*"),
+        types=("kubernetes:*",),
     ),
     Rule(
         id="name-made-up",
