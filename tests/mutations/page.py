@@ -1,5 +1,6 @@
 """The changes and what catches each, as a table on a terminal and as a page of the docs."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +92,7 @@ def page(found: Sequence[Caught]) -> str:
 
 def rows(text: str) -> dict[str, str]:
     """The changes that a page names, with what would follow."""
-    cells = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
-    return {row[0].strip("| `"): row[1] for row in cells}
+    return dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \| ", text, flags=re.MULTILINE))
 
 
 def write(found: Sequence[Caught], path: Path = PAGE) -> None:
@@ -110,12 +110,12 @@ def _cell(one: Caught) -> str:
         parts.append("settings")
     parts += [f"[{rule}](policies.md#{rule})" for rule in one.rules]
     if one.tests:
-        more = f" and {len(one.tests) - 1} more" if len(one.tests) > 1 else ""
-        parts.append(f"`{one.tests[0]}`{more}")
+        first, *more = one.tests
+        parts.append(f"`{first}`{f' and {len(more)} more' if more else ''}")
     return ", ".join(parts)
 
 
-def _table(head: tuple[str, ...], body: Sequence[tuple[str, ...]]) -> list[str]:
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     if not body:
         return []
-    return [*(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *body)), ""]
+    return [*(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)), ""]
