@@ -35,17 +35,16 @@ def content_hash(root: Path, folder: str) -> str:
     dockerfile = root / home / "Dockerfile"
     if not dockerfile.is_file():
         raise ImageError(f"{home} has no Dockerfile, so the image has no name; write {home}/Dockerfile")
-    files = set(_files(root, home))
-    for source in _copied(dockerfile.read_text(encoding="utf-8")):
-        found = _files(root, source)
-        if not found:
+    copied = _copied(dockerfile.read_text(encoding="utf-8"))
+    files = _files(root, home, ".dockerignore", *copied)
+    for source in copied:
+        # Git is asked again only of what a comparison does not tell: a pattern.
+        if not any(path == source or path.startswith(f"{source}/") for path in files) and not _files(root, source):
             raise ImageError(
                 f"{home}/Dockerfile copies {source}, which is not in the checkout, so it cannot be built; correct it"
             )
-        files.update(found)
-    files.update(_files(root, ".dockerignore"))
     digest = hashlib.sha256()
-    for path in sorted(files):
+    for path in files:
         mode, content = _read(root / path)
         # Lengths are part of what is hashed: no two lists of files run together to the same bytes.
         digest.update(f"{len(path.encode())} {path} {mode} {len(content)}\n".encode())
@@ -61,12 +60,12 @@ def _read(path: Path) -> tuple[str, bytes]:
     return "100755" if executable else "100644", path.read_bytes()
 
 
-def _files(root: Path, source: str) -> list[str]:
-    """Every file at or below a path or pattern that git tracks, or would."""
-    magic = ":(glob)" if re.search(r"[*?[]", source) else ":(literal)"
+def _files(root: Path, *sources: str) -> list[str]:
+    """Every file at or below paths or patterns that git tracks, or would, once and in order."""
+    specs = ((":(glob)" if re.search(r"[*?[]", source) else ":(literal)") + source for source in sources)
     # The checkout's owner is of no concern: git is asked for names and runs nothing that the repository configures.
     command = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(root), "ls-files", "-z"]
-    command += ["--cached", "--others", "--exclude-standard", "--", magic + source]
+    command += ["--cached", "--others", "--exclude-standard", "--", *specs]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except FileNotFoundError:
