@@ -74,7 +74,8 @@ def measure(chosen: argparse.Namespace) -> None:
     """The embedded engine against the same commands by hand."""
     runs = chosen.trainings
     with tempfile.TemporaryDirectory() as folder:
-        mlops = Mlops(Path(folder) / "state")
+        # Compiled modules are kept, as they are for the commands by hand, whatever this process was told.
+        mlops = Mlops(Path(folder) / "state", environment={"PYTHONDONTWRITEBYTECODE": ""})
         assert mlops("up").returncode == 0
         try:
             _through_engine(mlops, PARALLEL)  # what is read for the first time is read before anything is measured
