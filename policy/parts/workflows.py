@@ -40,11 +40,25 @@ def specs(resource: Resource) -> Iterator[Part]:
 
 
 def templates(resource: Resource) -> Iterator[Part]:
-    """Every template, with the workflow's `templateDefaults` in it; `outer` is the workflow's spec."""
+    """Every template, with the workflow's `templateDefaults` in it; `outer` is the workflow's spec.
+
+    Those that a step or task has of its own (`inline`) are among them.
+    """
     for spec in specs(resource):
         defaults = spec.get("templateDefaults") or {}
-        for template in spec.each("templates"):
-            yield spec.inner(merged(defaults, template), f"template {template.get('name')}")
+        for one in spec.each("templates"):
+            template = spec.inner(merged(defaults, one), f"template {one.get('name')}")
+            yield template
+            for task in _tasks(template):
+                if inline := task.get("inline"):
+                    yield spec.inner(merged(defaults, inline), f"{template.where}, task {task.get('name')}")
+
+
+def _tasks(template: Part) -> Iterator[Part]:
+    groups = (*template.each("dag", "tasks"), *template.each("steps"))
+    for group in groups:
+        for task in group if isinstance(group, list) else [group]:
+            yield template.inner(task, "")
 
 
 def manifests(resource: Resource) -> Iterator[Part]:

@@ -119,7 +119,7 @@ def _literal(container: Part, _: Stack) -> Iterator[str]:
             yield f"environment variable {variable.get('name')} holds a credential"
     words = [str(word) for word in (*container.each("command"), *container.each("args"))]
     for option, value in zip(words, [*words[1:], ""], strict=True):
-        name, _, joined = option.partition("=")
+        name, joined = (*option.split("=", 1), "")[:2]
         if not option.startswith("-"):
             if credentials.is_value(option):
                 yield "an argument holds a credential"
@@ -141,8 +141,8 @@ def _placed(pod: Part, stack: Stack) -> Iterator[str]:
     pools = [Part(one, one.inputs) for one in stack.inventory.of_type(google.NODE_POOL)]
     if not pools:
         return  # The cluster is someone else's.
-    wanted = pod.get("nodeSelector") or {}
-    fitting = [pool for pool in pools if wanted.items() <= (pool.get("nodeConfig", "labels") or {}).items()]
+    wanted = {key: pod.get("nodeSelector", key) for key in pod.get("nodeSelector") or {}}
+    fitting = [pool for pool in pools if all(pool.get("nodeConfig", "labels", key) == wanted[key] for key in wanted)]
     if not wanted:
         yield "nodeSelector is not set, so that it goes to the nodes of the platform's own operators"
     elif not fitting:

@@ -93,14 +93,12 @@ def _bounded(part: Part, stack: Stack) -> Iterator[str]:
     name = part.get("metadata", "name")
     if not _runs(stack, name):
         return
-    hard: dict[str, Any] = {}
-    for quota in _in(stack, name, _QUOTA):
-        hard |= quota.get("spec", "hard") or {}
+    quotas = _in(stack, name, _QUOTA)
     for key in ("requests.cpu", "requests.memory", "count/workflows.argoproj.io"):
-        if not hard.get(key):
+        if not any(quota.get("spec", "hard", key) for quota in quotas):
             yield f"no ResourceQuota bounds {key}"
     for key in ("services.loadbalancers", "services.nodeports"):
-        if str(hard.get(key)) != "0":
+        if not any(str(quota.get("spec", "hard", key)) == "0" for quota in quotas):
             yield f"no ResourceQuota sets {key} to 0, so that a step may open a way in"
 
 

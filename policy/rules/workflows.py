@@ -44,8 +44,8 @@ def _deadline(part: Part, _: Stack) -> Iterator[str]:
 
 
 def _cleanup(spec: Part, _: Stack) -> Iterator[str]:
-    ttl = spec.get("ttlStrategy") or {}
-    if "secondsAfterCompletion" not in ttl and not {"secondsAfterSuccess", "secondsAfterFailure"} <= ttl.keys():
+    kept = {end: spec.get("ttlStrategy", f"secondsAfter{end}") for end in ("Completion", "Success", "Failure")}
+    if kept["Completion"] is None and (kept["Success"] is None or kept["Failure"] is None):
         yield "ttlStrategy does not say when ended workflows are deleted"
     if not spec.get("podGC", "strategy"):
         yield "podGC.strategy is not set, so that pods stay as long as their workflow"

@@ -5,10 +5,17 @@ from typing import Any
 import pytest
 
 from jobs.model_refit import context, templates
-from policy.parts.workflows import CRON
+from mlops.plan.inventory import UNKNOWN
+from policy.judge import judge
+from policy.parts import pods
+from policy.parts.workflows import CRON, WORKFLOWS, given, read
+from policy.rules import ALL, workflows
+from policy.settings import PolicySettings, load
 from tests.policy.cases import Case, check, put
+from tests.policy.conftest import TODAY, changed, stack
 from tests.policy.templates import manifest, template
 
+ROLES = ("driver", "executor")
 REFIT = "workflow-templates-eu-model-refit"
 # No stack has a schedule, and nothing needs this: the place where one is put.
 METRICS = "kubernetes-eu-operators-metrics-argo-controller"
@@ -68,6 +75,12 @@ CASES = (
     Case("workflow-deadline", REFIT, template("train", "activeDeadlineSeconds", to=None), "template train: active"),
     Case(
         "workflow-deadline", REFIT, template("transform", "activeDeadlineSeconds", to=0), "template transform: active"
+    ),
+    Case(
+        "workflow-deadline",
+        REFIT,
+        template("finish", "steps", 0, 0, to={"name": "record", "inline": {"resource": {"action": "get"}}}),
+        "template finish, task record: activeDeadlineSeconds is not set",
     ),
     Case("workflow-cleanup", REFIT, put("spec", "ttlStrategy", to={"secondsAfterSuccess": 60}), "ttlStrategy does not"),
     Case("workflow-cleanup", REFIT, put("spec", "podGC", to=None), "podGC.strategy is not set"),
@@ -157,6 +170,43 @@ CASES = (
     ),
     Case("workflow-schedule", METRICS, _schedule("spec", "timezone", to=None), "timezone is not set"),
 )
+
+
+def test_the_rules_look_at_every_container_of_the_refit():
+    refit = next(one for one in stack("prod").resources if one.name == REFIT)
+    assert {container.where for container in pods.containers(refit)} == {
+        *(f"template {step}, container main" for step in ("train", "select", "store", "verify", "publish", "record")),
+        *(f"template {step}, SparkApplication, {role}" for step in ("transform", "baseline") for role in ROLES),
+    }
+    # The pods of resource templates have no container but Argo's own, yet an account and a place.
+    assert {pod.where for pod in pods.pods(refit)} >= {f"template {step}" for step in ("transform", "clear-spark")}
+
+
+def test_a_manifest_is_read_with_its_expressions_as_they_are():
+    assert read("a: {{=toJson(x)}}\nb: 'p-{{workflow.uid}}'\n{{k}}: 1\n") == [
+        {"a": "{{=toJson(x)}}", "b": "p-{{workflow.uid}}", "{{k}}": 1}
+    ]
+    assert read("a: [") is None
+    assert given("{{workflow.uid}} {{workflow.parameters.x}} {{pod.name}} {{=workflow.uid}} {{item}}") == [
+        "{{workflow.parameters.x}}",
+        "{{=workflow.uid}}",
+        "{{item}}",
+    ]
+
+
+@pytest.mark.parametrize("patch", [UNKNOWN, "containers: ["])
+def test_a_patch_of_pods_that_cannot_be_read_decides_nothing(patch: str):
+    bad = changed(stack("prod"), WORKFLOWS[1], REFIT, put("spec", "podSpecPatch", to=patch))
+    for rule in ("container-root", "container-privilege", "pod-host", "container-image"):
+        found = [one for one in judge(bad, load("prod"), ALL, TODAY) if (one.rule, one.resource) == (rule, REFIT)]
+        assert {(one.state, one.level) for one in found} == {("not decided", "mandatory")}
+
+
+def test_a_schedule_as_it_is_rendered_keeps_the_rules():
+    place = next(one for one in stack("prod").resources if one.name == METRICS)
+    schedule = place.model_copy(update={"type": CRON, "inputs": _cron()})
+    inventory = stack("prod").model_copy(update={"resources": [schedule]})
+    assert judge(inventory, PolicySettings(), workflows.RULES, TODAY) == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
