@@ -4,12 +4,16 @@ Owns the translation alone: what the engine hands over becomes the same inventor
 rule that looks at one resource stops its registration, also in an update without a preview. One across resources is
 applied at the end, when all are known: it stops an update only through the preview before it.
 
+At the end the engine hands over what providers answered, in a preview often nothing. What the program sent is
+therefore kept from each registration until then.
+
 Pulumi knows a pass, a violation and "not applicable", which it does not show. What is not decided is therefore no pass
 of its rule, and is told by an advisory policy of its own at the end.
 """
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -29,25 +33,63 @@ from pulumi_policy.proxy import UnknownValueError
 
 from mlops.plan.inventory import SECRET, UNKNOWN, Inventory, Resource
 from mlops.plan.verdicts import Verdict
-from policy.judge import EXPIRED, judge, levels_of
-from policy.rule import Level, Rule
+from policy.judge import EXPIRED, apply, judge, levels_of
+from policy.rule import Level, Rule, Stack
 from policy.settings import PolicySettings
 
 UNDECIDED = "not-decided"
+SEEN = "every-resource-seen"
 _STACK = "pulumi:pulumi:Stack"
 _NAMES = 3
 """So many resources are named of each rule that is not decided."""
 
 
+@dataclass
+class _Sent:
+    """What the program sent, by URN, as far as it was registered."""
+
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def policy(self) -> Policy:
+        """Keeps it, and finds nothing wrong with it."""
+
+        def keep(args: ResourceValidationArgs, _: ReportViolation) -> None:
+            self.inputs[args.urn] = plain(args.props)
+
+        return ResourceValidationPolicy(
+            name=SEEN,
+            description="Rules across resources judge every resource as the program sends it.",
+            enforcement_level=EnforcementLevel.ADVISORY,
+            validate=keep,
+        )
+
+    def resources(self, args: StackValidationArgs, *, answered: bool) -> list[Resource]:
+        """The stack's resources, without the stack itself, as in a plan.
+
+        Args:
+            args: What the engine hands over at the end.
+            answered: Add to their inputs what their providers answered, by which one knows another.
+        """
+        found = []
+        for one in args.resources:
+            if one.resource_type != _STACK:
+                resource = _resource(one)
+                sent = self.inputs.get(one.urn, resource.inputs)
+                inputs = resource.inputs | sent if answered else sent
+                found.append(resource.model_copy(update={"inputs": inputs}))
+        return found
+
+
 def policies(rules: Sequence[Rule], settings: PolicySettings, today: datetime.date) -> list[Policy]:
-    """Every rule that is not disabled as a policy of its own, one for ended exemptions, one for what is not decided."""
+    """Every rule that is not disabled as a policy of its own, and what belongs to all of them."""
     levels = levels_of(rules, settings)
     used = [rule for rule in rules if levels[rule.id] is not Level.DISABLED]
-    own = [_policy(rule, levels[rule.id], settings, today) for rule in used]
-    return [*own, _expired(settings, today), _undecided(used, settings, today)]
+    sent = _Sent()
+    own = [_policy(rule, levels[rule.id], settings, today, sent) for rule in used]
+    return [sent.policy(), *own, _expired(settings, today), _undecided(used, settings, sent)]
 
 
-def _policy(rule: Rule, level: Level, settings: PolicySettings, today: datetime.date) -> Policy:
+def _policy(rule: Rule, level: Level, settings: PolicySettings, today: datetime.date, sent: _Sent) -> Policy:
     own = settings.model_copy(
         update={
             "levels": {rule.id: level.value},
@@ -61,7 +103,7 @@ def _policy(rule: Rule, level: Level, settings: PolicySettings, today: datetime.
         "remediation_steps": rule.fix,
     }
 
-    def apply(
+    def tell(
         args: ResourceValidationArgs | StackValidationArgs, resources: Iterable[Resource], report: ReportViolation
     ) -> None:
         verdicts = [one for one in judge(_inventory(resources), own, [rule], today) if one.rule == rule.id]
@@ -73,18 +115,22 @@ def _policy(rule: Rule, level: Level, settings: PolicySettings, today: datetime.
         if "not decided" in states and "violated" not in states:
             args.not_applicable("not decided")
 
-    if rule.across or not rule.types:
+    if _at_the_end(rule):
 
         def of_stack(args: StackValidationArgs, report: ReportViolation) -> None:
-            apply(args, _resources(args), report)
+            tell(args, sent.resources(args, answered=True), report)
 
         return StackValidationPolicy(validate=of_stack, **about)
 
     def of_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
         if rule.looks_at(args.resource_type):
-            apply(args, [_resource(args)], report)
+            tell(args, [_resource(args)], report)
 
     return ResourceValidationPolicy(validate=of_resource, **about)
+
+
+def _at_the_end(rule: Rule) -> bool:
+    return rule.across or not rule.types
 
 
 def _expired(settings: PolicySettings, today: datetime.date) -> Policy:
@@ -102,12 +148,18 @@ def _expired(settings: PolicySettings, today: datetime.date) -> Policy:
     )
 
 
-def _undecided(rules: Sequence[Rule], settings: PolicySettings, today: datetime.date) -> Policy:
+def _undecided(rules: Sequence[Rule], settings: PolicySettings, sent: _Sent) -> Policy:
     def check(args: StackValidationArgs, report: ReportViolation) -> None:
-        verdicts = judge(_inventory(_resources(args)), settings, rules, today)
-        open_ones = [one for one in verdicts if one.state == "not decided"]
-        for rule, group in groupby(sorted(open_ones, key=lambda one: one.rule), key=lambda one: one.rule):
-            report(f"{rule}: {_named(list(group))}", None)
+        found: list[Verdict] = []
+        for at_the_end in (False, True):
+            inventory = _inventory(sent.resources(args, answered=at_the_end))
+            for rule in rules:
+                if _at_the_end(rule) is at_the_end:
+                    stack = Stack(inventory, settings.parameters)
+                    found += [one for one in apply(rule, rule.level, stack) if one.state == "not decided"]
+        by_rule = groupby(sorted(found, key=lambda one: one.rule), key=lambda one: one.rule)
+        if lines := [f"{rule}: {_named(list(group))}" for rule, group in by_rule]:
+            report("\n".join(lines), None)
 
     return StackValidationPolicy(
         name=UNDECIDED,
@@ -127,11 +179,6 @@ def _inventory(resources: Iterable[Resource]) -> Inventory:
     listed = list(resources)
     stack = listed[0].urn.split(":")[2] if listed else "none"
     return Inventory(stack=stack, mode="preview", resources=listed, outputs={})
-
-
-def _resources(args: StackValidationArgs) -> list[Resource]:
-    """The stack's resources; the stack itself is none, as in a plan."""
-    return [_resource(one) for one in args.resources if one.resource_type != _STACK]
 
 
 def _resource(args: ResourceValidationArgs | PolicyResource) -> Resource:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from policy.judge import FAILED
+from policy.pack import UNDECIDED
 from tests.engine.stack import ENGINES, Stack, initialised, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi, pytest.mark.timeout(600)]
@@ -38,12 +40,18 @@ def _privileged(stack: Stack) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["local", "dev"])
-def test_a_stack_that_keeps_the_rules_is_previewed(name: str, scratch_checkout: Path, tmp_path: Path) -> None:
-    with initialised(name, scratch_checkout, tmp_path) as stack:
-        said = stack.must("preview", *PACK)
-    assert "✅ hybrid-mlops@" in said or "⚠️ hybrid-mlops@" in said
-    assert "[mandatory]" not in said
+def test_a_stack_that_keeps_the_rules_is_previewed_and_made(scratch_checkout: Path, tmp_path: Path) -> None:
+    """Every rule, on what the engine really hands over: first nothing is there yet, then all is known."""
+    with initialised("dev", scratch_checkout, tmp_path) as stack:
+        first = stack.must("preview", *PACK)
+        made = stack.must("up", "--yes", "--skip-preview", *PACK)
+        again = stack.must("preview", *PACK)
+    assert "[mandatory]" not in first
+    assert f"[advisory]  {UNDECIDED}" in first
+    assert FAILED not in first
+    for said in (made, again):
+        assert "✅ hybrid-mlops@" in said
+        assert f"[advisory]  {UNDECIDED}" not in said
 
 
 def test_what_breaks_a_rule_fails_the_preview_and_is_named(local: Stack) -> None:
