@@ -81,12 +81,18 @@ class Supply:
     models: Mapping[str, str] = field(default_factory=dict)
     by_type: dict[str, list[Resource]] = field(init=False)
     by_urn: dict[str, Resource] = field(init=False)
+    _on_buckets: dict[tuple[str, str], list[Resource]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.by_urn = {resource.urn: resource for resource in self.inventory.resources}
         self.by_type = {}
         for resource in self.inventory.resources:
             self.by_type.setdefault(resource.type, []).append(resource)
+        # Each job has grants of its own, and asks for them alone: by bucket, and by what the member ends in.
+        self._on_buckets = {}
+        for grant in self.of("gcp:storage/bucketIAMMember:BucketIAMMember"):
+            key = str(grant.inputs.get("bucket")), _end(str(grant.inputs.get("member")))
+            self._on_buckets.setdefault(key, []).append(grant)
 
     def of(self, *types: str) -> Iterator[Resource]:
         """All resources of some types."""
@@ -104,8 +110,8 @@ class Supply:
     def on_bucket(self, action: str, bucket: str, prefix: str | None, subject: str) -> frozenset[str]:
         """Grants that let a principal do something with the objects of a bucket; without a prefix, with all of them."""
         found = set()
-        for grant in self.of("gcp:storage/bucketIAMMember:BucketIAMMember"):
-            if grant.inputs.get("bucket") != bucket or not str(grant.inputs.get("member")).endswith(subject):
+        for grant in self._on_buckets.get((bucket, _end(subject)), ()):
+            if not str(grant.inputs.get("member")).endswith(subject):
                 continue
             if action not in _OBJECTS.get(str(grant.inputs.get("role")), ()):
                 continue
@@ -137,6 +143,10 @@ class Supply:
     def _accounts(self, email: str) -> Iterator[Resource]:
         # In a plan an output is the name of it; in an update Pulumi says what it is.
         return (one for one in self.of(ACCOUNT) if email in (f"${{{one.name}.email}}", one.inputs.get("email")))
+
+
+def _end(member: str) -> str:
+    return member.rpartition("/")[2]
 
 
 def unmet(supply: Supply) -> list[tuple[str, str]]:

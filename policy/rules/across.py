@@ -116,12 +116,14 @@ def _landed_on(pool: Part, stack: Stack) -> Iterator[str]:
     yield f"no pod of a template selects it and tolerates {', '.join(str(taint.get('key')) for taint in taints)}"
 
 
+def _pools(stack: Stack) -> frozenset[str]:
+    """The pools of clients that jobs name."""
+    return frozenset(str(job.get("node_pool")) for one in stack.inventory.of_type(nomad.JOB) for job in nomad.job(one))
+
+
 def _runs_something(template: Part, stack: Stack) -> Iterator[str]:
     labels = template.get("labels") or {}
-    if labels.get("nomad-role") != "client":
-        return
-    pools = {str(job.get("node_pool")) for one in stack.inventory.of_type(nomad.JOB) for job in nomad.job(one)}
-    if labels.get("nomad-pool") not in pools:
+    if labels.get("nomad-role") == "client" and labels.get("nomad-pool") not in stack.once(_pools):
         yield f"no job names its pool {labels.get('nomad-pool')}"
 
 
