@@ -1,6 +1,7 @@
 """`mlops run`: start runs of a pipeline, watch them, and show the versions they stored."""
 
 import difflib
+import importlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -126,6 +127,8 @@ def run(
         if detach:
             _tell_detached(started, json=json)
             return
+        for module in ("mlops.registry.bucket", "google.cloud.storage"):  # the report's, loaded while the runs work
+            importlib.import_module(module)
         finished = watch(engine, started)
     except KeyboardInterrupt:
         err.print(f"{len(started)} run(s) go on; `mlops runs` follows them, `mlops runs stop RUN` stops one.")
