@@ -135,7 +135,7 @@ def test_workloads_touch_what_they_need_and_nobody_can_undo_a_stored_version(rec
 
 
 def test_administrators_may_do_in_clusters_what_the_runbooks_ask_of_them_and_no_more(recorded: Recorded) -> None:
-    granted = {grant for grant in permissions(recorded.update) if "kubernetes-administrators" in grant.urn}
+    granted = [grant for grant in permissions(recorded.update) if "kubernetes-administrators" in grant.urn]
     held = {
         (grant.principal, grant.resource) for grant in granted if grant.role == "kubernetes-administrators-role-name"
     }
