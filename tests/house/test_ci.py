@@ -225,10 +225,12 @@ def test_a_strangers_plan_is_shown_as_code_and_begins_with_the_marker(tmp_path: 
     assert {token.type for token in told} <= {"text", "code_inline", "softbreak", "strong_open", "strong_close"}
 
 
-def test_plans_share_a_comments_length(tmp_path: Path) -> None:
-    text = comment(tmp_path, dev=plan("dev", count=2000), prod=plan("prod", count=2000), staging=plan("staging"))
+def test_a_long_plan_takes_no_other_plans_room(tmp_path: Path) -> None:
+    text = comment(tmp_path, dev=plan("dev", "dev", 1000), prod=plan("prod", "prod", 500))
     assert len(text.encode()) <= LIMIT
-    assert all(f"Stack {stack}" in text for stack in ("dev", "prod", "staging"))
+    assert "is too long to be shown here" in text
+    assert "`dev999`" not in text
+    assert "`prod499`" in text
 
 
 @pytest.mark.parametrize(
