@@ -17,6 +17,8 @@ from pathlib import Path
 from errors import InputError, TrainingError
 
 JAVA_HOME = Path(__file__).parent / "loopback"
+SMALL = 4_000_000
+"""Values to train on up to which H2O's server is over before Java's second compiler pays."""
 MEMORY = re.compile(r"([1-9]\d{0,5})([mg])", re.IGNORECASE)
 
 
@@ -34,8 +36,15 @@ def parse_memory(text: str) -> int:
 
 
 @contextlib.contextmanager
-def running(nthreads: int, memory: int, scratch: Path, log: Path) -> Iterator[str]:
+def running(nthreads: int, memory: int, values: int, scratch: Path, log: Path) -> Iterator[str]:
     """Run an H2O server, connected to, for as long as the block lasts; its output ends up in `log`.
+
+    Args:
+      nthreads: Of H2O's work.
+      memory: Its heap, in bytes.
+      values: Rows times columns that it trains on.
+      scratch: Folder for what it leaves.
+      log: File.
 
     Raises:
       TrainingError: It did not start.
@@ -51,6 +60,8 @@ def running(nthreads: int, memory: int, scratch: Path, log: Path) -> Iterator[st
 
     # XGBoost's native library would be unpacked for nothing; what the JVM unpacks otherwise goes where it is removed.
     jvm = [f"-Djava.io.tmpdir={scratch}", "-Dsys.ai.h2o.ext.core.toggle.XGBoost=False"]
+    if values <= SMALL:
+        jvm.append("-XX:TieredStopAtLevel=1")
     server = None
     try:
         # What H2O's client prints (the release's age, a farewell) is for its log, not for people.

@@ -138,7 +138,8 @@ def _train(options: argparse.Namespace) -> None:
         with _clean(options.output):
             print(f"trial {trial}: seed {seed}, {rows} rows, {len(features.columns)} columns", flush=True)
             print(f"trial {trial}: " + ", ".join(f"{name} {value}" for name, value in params.items()), flush=True)
-            with server.running(nthreads, memory, Path(scratch), options.output / LOG) as address:
+            values = features.rows["train"] * len(features.columns)
+            with server.running(nthreads, memory, values, Path(scratch), options.output / LOG) as address:
                 print(f"trial {trial}: H2O is up on {address}", flush=True)
                 import gbm
 
