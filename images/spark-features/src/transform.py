@@ -70,11 +70,11 @@ def main() -> None:
     for name in ("features.json", "schema.json", *(f"{part}.parquet" for part in BOUNDS)):
         files.delete(f"{output}/{name}")
     try:
+        columns = [F.col("values")[at].alias(name) for at, name in enumerate(ATTRIBUTES)]
+        content = ordered(rows).select("part", *columns, F.col("label").alias(TARGET))
+        content.write.mode("overwrite").partitionBy("part").parquet(scratch)
         for part in BOUNDS:
-            columns = [F.col("values")[at].alias(name) for at, name in enumerate(ATTRIBUTES)]
-            content = ordered(rows, part).select(*columns, F.col("label").alias(TARGET))
-            content.write.mode("overwrite").parquet(f"{scratch}/{part}")
-            files.move_only_file(f"{scratch}/{part}", f"{output}/{part}.parquet")
+            files.move_only_file(f"{scratch}/part={part}", f"{output}/{part}.parquet")
             print(f"{part}: {summary['rows'][part]} rows, {summary['positives'][part]} {LABELS[1]}", flush=True)
     finally:
         files.delete(scratch)
@@ -118,9 +118,9 @@ def split(rows: DataFrame) -> DataFrame:
     return rows.withColumn("key", key).withColumn("part", part)
 
 
-def ordered(rows: DataFrame, part: str) -> DataFrame:
-    """Give a part's rows in one partition, in an order that depends on nothing but the rows."""
-    return rows.filter(F.col("part") == part).coalesce(1).sortWithinPartitions("key", "label")
+def ordered(rows: DataFrame) -> DataFrame:
+    """Give the rows in one partition, part by part, in an order that depends on nothing but the rows."""
+    return rows.coalesce(1).sortWithinPartitions("part", "key", "label")
 
 
 def _object(
@@ -210,10 +210,9 @@ def _summary(rows: DataFrame) -> dict[str, Any]:
     """
     counts: dict[str, dict[str, int]] = {part: dict.fromkeys(LABELS, 0) for part in BOUNDS}
     digests = {part: hashlib.sha256() for part in BOUNDS}
-    for part, digest in digests.items():
-        for row in ordered(rows, part).select(_text("values").alias("text"), "label").toLocalIterator():
-            counts[part][row["label"]] += 1
-            digest.update(f"{row['text']},{row['label']}\n".encode())
+    for row in ordered(rows).select("part", "label", _text("values").alias("text")).toLocalIterator():
+        counts[row["part"]][row["label"]] += 1
+        digests[row["part"]].update(f"{row['text']},{row['label']}\n".encode())
     for part, labels in counts.items():
         for label, count in labels.items():
             if not count:
