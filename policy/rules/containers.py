@@ -118,7 +118,7 @@ def _literal(container: Part, _: Stack) -> Iterator[str]:
         if credentials.is_literal(str(variable.get("name")), str(variable.get("value") or "")):
             yield f"environment variable {variable.get('name')} holds a credential"
     words = [str(word) for word in (*container.each("command"), *container.each("args"))]
-    for option, value in zip(words, [*words[1:], ""], strict=True):
+    for option, value in zip(words, [*words[1:], ""], strict=False):
         name, joined = (*option.split("=", 1), "")[:2]
         if not option.startswith("-"):
             if credentials.is_value(option):

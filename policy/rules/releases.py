@@ -74,7 +74,7 @@ def _secure(release: Part, stack: Stack) -> Iterator[str]:
     for path, key, value in _values(release):
         if (key in _LOOSE and value is _LOOSE[key]) or (key == "runAsUser" and value == 0):
             yield f"values.{path} is {value}"
-        elif key == "hostPath":
+        elif ".hostPath." in path:
             yield f"values.{path} mounts a path of the node"
         elif isinstance(value, str) and credentials.is_literal(key, value):
             yield f"values.{path} holds a credential"

@@ -1,11 +1,26 @@
 """Rules on GKE: one changed line of a real cluster or node pool breaks each."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tests.policy.cases import Case, check, put
 
 CLUSTER = "kubernetes-eu-cluster"
 POOL = "kubernetes-eu-pools-h2o"
+
+
+def _by_address(*networks: str, publicly: bool = False) -> Callable[[dict[str, Any]], object]:
+    """A control plane that is reached by addresses too."""
+
+    def edit(inputs: dict[str, Any]) -> None:
+        put("controlPlaneEndpointsConfig", "ipEndpointsConfig", "enabled", to=True)(inputs)
+        put("privateClusterConfig", "enablePrivateEndpoint", to=not publicly)(inputs)
+        put("masterAuthorizedNetworksConfig", "cidrBlocks", to=[{"cidrBlock": one} for one in networks])(inputs)
+
+    return edit
+
 
 CASES = (
     Case(
@@ -27,6 +42,8 @@ CASES = (
         put("controlPlaneEndpointsConfig", "ipEndpointsConfig", "enabled", to=True),
         "answers every address",
     ),
+    Case("gke-control-plane", CLUSTER, _by_address(publicly=True), "has a public address"),
+    Case("gke-control-plane", CLUSTER, _by_address("0.0.0.0/0"), "allows every address"),
     Case("gke-workload-identity", CLUSTER, put("workloadIdentityConfig", to=None), "workloadPool is not set"),
     Case(
         "gke-workload-identity", POOL, put("nodeConfig", "workloadMetadataConfig", "mode", to="GCE_METADATA"), "GCE_M"

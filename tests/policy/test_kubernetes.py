@@ -87,6 +87,12 @@ _CONTAINERS = (
     Case(
         "container-privilege",
         REFIT,
+        template("train", "container", "securityContext", "procMount", to="Unmasked"),
+        f"{IN}: procMount is Unmasked",
+    ),
+    Case(
+        "container-privilege",
+        REFIT,
         _beside("sidecars", securityContext={**_BESIDE["securityContext"], "privileged": True}),
         "template train, container beside: privileged",
     ),
@@ -190,6 +196,18 @@ _CONTAINERS = (
         REFIT,
         template("train", "serviceAccountName", to="default"),
         "template train: serviceAccountName is default",
+    ),
+    Case(
+        "container-credential",
+        REFIT,
+        template("train", "script", to={**_BESIDE, "source": f"token = '{'ghp_' + 36 * 'a'}'"}),
+        "template train, container main: its script holds a credential",
+    ),
+    Case(
+        "pod-service-account",
+        REFIT,
+        template("train", "serviceAccountName", to="{{workflow.parameters.model}}"),
+        "whatever a run's submitter says",
     ),
     Case(
         "pod-service-account",
@@ -306,6 +324,12 @@ _RELEASES = (
         SPARK,
         put("values", "controller", "podSecurityContext", to={"runAsUser": 0}),
         "runAsUser is 0",
+    ),
+    Case(
+        "release-security",
+        SPARK,
+        put("values", "controller", "volumes", to=[{"name": "run", "hostPath": {"path": "/run"}}]),
+        "values.controller.volumes.hostPath.path mounts a path of the node",
     ),
     Case("release-security", ARGO, put("values", "server", "hostNetwork", to=True), "values.server.hostNetwork"),
     Case(

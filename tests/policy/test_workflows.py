@@ -149,6 +149,12 @@ CASES = (
         "template train: podSpecPatch has",
     ),
     Case(
+        "workflow-parameter-in-manifest",
+        REFIT,
+        put("spec", "podSpecPatch", to="priorityClassName: '{{workflow.parameters.model}}'"),
+        ": podSpecPatch has {{workflow.parameters.model}}",
+    ),
+    Case(
         "workflow-parameter-in-code", REFIT, _shell("train --seed {{inputs.parameters.seed}}"), "the text that sh -ec"
     ),
     Case("workflow-parameter-in-code", REFIT, _script("print({{workflow.parameters.trials}})"), "part of its script"),
