@@ -1,7 +1,7 @@
 """What a person does after `pulumi up`: the commands, with the stack's own names in them. Pure.
 
 Owns the stack output `next_steps`: lines for a shell, comments among them. Why each is done, and what it prints, is in
-docs/runbooks/first-up.md.
+docs/how-to/first-hour.md.
 """
 
 from collections.abc import Iterator
