@@ -205,12 +205,13 @@ def mark_secrets() -> None:
 
     The engine says which values are secret, and Pulumi's package opens them for policies before they are asked.
     """
-    opened: Callable[..., dict[str, Any]] = sdk.deserialize_properties
+    # The package has no setting for it.
+    opened: Callable[..., dict[str, Any]] = sdk.deserialize_properties  # pyright: ignore[reportPrivateImportUsage]
 
     def marked(properties: dict[str, Any], *more: Any) -> dict[str, Any]:
         return opened(_marked(properties), *more)
 
-    sdk.deserialize_properties = marked
+    sdk.deserialize_properties = marked  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _marked(value: Any) -> Any:
