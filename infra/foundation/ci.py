@@ -1,9 +1,10 @@
 """Continuous integration: who the jobs of GitHub's workflows are to Google Cloud, and what each may do.
 
-Owns the pool that trusts GitHub's tokens, an account for each kind of job, and what these are granted. There is no key:
-a job proves by a token that GitHub signs for it that it runs for this repository, and in which of the repository's
-environments; for each environment there is one account. Who has to approve a job before it gets such a token is set in
-GitHub, and deliberately not here (docs/how-to/run-in-ci.md).
+Owns the pool that trusts GitHub's tokens, an account for each kind of job, and what these are granted; that machines
+may be made to run as an account is granted beside that account, by `may_run_as`. There is no key: a job proves by a
+token that GitHub signs for it that it runs for this repository, and in which of the repository's environments; for each
+environment there is one account. Who has to approve a job before it gets such a token is set in GitHub, and
+deliberately not here (docs/how-to/run-in-ci.md).
 
 Every account but `images` reads Pulumi's state, and with it Nomad's management token and the key of its CA: what an
 account is not granted here, whoever runs as it can still do in Nomad.
@@ -127,10 +128,9 @@ JOBS: Mapping[str, Job] = {
             "roles/compute.securityAdmin",
             # Clusters, and roles in them: Kubernetes lets nobody grant there what they do not have.
             "roles/container.admin",
-            # Accounts of machines and nodes, that machines may be made to run as them, and the program's own roles.
+            # Accounts of machines and nodes, and the program's own roles.
             "roles/iam.roleAdmin",
             "roles/iam.serviceAccountAdmin",
-            "roles/iam.serviceAccountUser",
             "roles/iam.workloadIdentityPoolAdmin",
             "roles/monitoring.alertPolicyEditor",
             "roles/monitoring.notificationChannelEditor",
@@ -209,6 +209,35 @@ def condition(stack: str, settings: Settings) -> str:
     )
 
 
+def may_run_as(
+    name: str, account: serviceaccount.Account, settings: Settings, opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    """Let an update by continuous integration make machines that run as an account; nothing for a stack without it.
+
+    Args:
+        name: The logical name of whose account it is.
+        account: The account.
+        settings: The stack's settings.
+        opts: The grant's options; its parent is the account's.
+    """
+    if not settings.ci or not settings.gcp:
+        return []
+    return [
+        serviceaccount.IAMMember(
+            f"{name}-made-by-ci",
+            service_account_id=account.name,
+            role="roles/iam.serviceAccountUser",
+            member=f"serviceAccount:{account_id('deploy')}@{settings.gcp.project}.iam.gserviceaccount.com",
+            opts=opts,
+        )
+    ]
+
+
+def account_id(job: str) -> str:
+    """What the account of a kind of job is called before the @."""
+    return f"mlops-ci-{job}"
+
+
 class Ci(pulumi.ComponentResource):
     """The identities of continuous integration.
 
@@ -264,7 +293,7 @@ class Ci(pulumi.ComponentResource):
         for key, job in JOBS.items():
             account = serviceaccount.Account(
                 f"{name}-{key}",
-                account_id=f"mlops-ci-{key}",
+                account_id=account_id(key),
                 display_name=f"CI: {key}",
                 description=f"{job.title}, by GitHub's workflows.",
                 project=self._project,

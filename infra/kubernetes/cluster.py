@@ -11,6 +11,7 @@ from typing import Any
 import pulumi
 from pulumi_gcp import container, projects, serviceaccount
 
+from infra.foundation.ci import may_run_as
 from infra.foundation.foundation import Foundation
 from infra.kubernetes import names
 from infra.labels import labels
@@ -67,6 +68,7 @@ class Cluster(pulumi.ComponentResource):
             opts=below,
         )
         self.node_grants = [
+            *may_run_as(f"{name}-nodes", self.node_account, settings, below),
             projects.IAMMember(
                 f"{name}-nodes-logs-and-metrics",
                 project=settings.gcp.project,

@@ -11,6 +11,7 @@ import pulumi
 import pulumi_random
 from pulumi_gcp import projects, serviceaccount
 
+from infra.foundation.ci import may_run_as
 from infra.settings import PROJECT, Settings
 from infra.settings.nomad import ScalingSettings
 
@@ -94,6 +95,7 @@ class NomadAccounts(pulumi.ComponentResource):
                     opts=below,
                 )
                 self.of[region, kind] = account
+                self.ready += may_run_as(f"{name}-{region}-{kind}", account, settings, below)
                 self.ready.append(
                     projects.IAMMember(
                         f"{name}-{region}-{kind}-discover",

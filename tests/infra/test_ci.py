@@ -13,6 +13,7 @@ from infra.settings import SettingsError
 from mlops.plan import Inventory, record
 from mlops.plan.permissions import permissions
 from mlops.plan.values import with_references
+from policy.checkout import judged
 from tests.infra.test_settings_of_google import GOOD
 from tests.platform import invariants
 
@@ -66,6 +67,26 @@ def test_each_account_is_granted_what_is_listed_and_no_data(recorded: Inventory)
     assert {grant.condition for grant in grants if "iap." in grant.role} == {"destination.port == 4646"}
     for rule in invariants.RULES:
         assert not [line for line in rule(recorded) if "foundation:Ci$" in line], rule.__name__
+    assert judged(settings.ROOT, recorded).broken == []
+
+
+def test_updates_may_make_machines_that_run_as_the_stacks_own_accounts_alone(recorded: Inventory) -> None:
+    who = "serviceAccount:mlops-ci-deploy@stand-in-project.iam.gserviceaccount.com"
+    grants = [grant for grant in permissions(recorded) if grant.role == "roles/iam.serviceAccountUser"]
+    assert {(grant.principal, grant.resource) for grant in grants} == {
+        (who, f"service account ${{{name}.name}}")
+        for name in ("nomad-secrets-accounts-eu-client", "nomad-secrets-accounts-eu-server", "kubernetes-eu-nodes")
+    }
+    accounts = {one.inputs["accountId"] for one in recorded.of_type("gcp:serviceaccount/account:Account")}
+    assert who.partition(":")[2].partition("@")[0] in accounts
+    # Before the first machine starts.
+    before = invariants.ancestors(recorded)
+    made = {grant.urn for grant in grants}
+    machines = recorded.of_type("gcp:container/nodePool:NodePool")
+    machines += recorded.of_type("gcp:compute/instanceGroupManager:InstanceGroupManager")
+    machines += recorded.of_type("gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager")
+    assert machines
+    assert [one.urn for one in machines if not before[one.urn] & made] == []
 
 
 def test_each_environment_gets_its_own_account_and_the_names_are_told(recorded: Inventory) -> None:
