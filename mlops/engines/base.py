@@ -132,8 +132,9 @@ def watch(
 
     Args:
         status: Gives one run as it is now.
-        marks: In one request, for all runs: whether it may have ended, and something that changes when it does. Only
-            these are asked after one by one, so that watching many runs costs the engine no more than watching a few.
+        marks: In one request, for all runs but those that have ended: whether it may have ended, and something that
+            changes when it does. Only these are asked after one by one, so that watching many runs costs the engine no
+            more than watching a few.
         run_ids: Which runs.
     """
     seen: dict[str, Run | None] = dict.fromkeys(run_ids)

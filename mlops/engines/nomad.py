@@ -112,36 +112,34 @@ class NomadEngine:
             nonlocal index
             # Of what has ended there may be thousands. Answered as soon as something is newer than the last answer.
             query = {"filter": 'Status != "dead"', "index": index, "wait": _WAIT}
-            answer = self._ask("get", endpoint=self._nomad.jobs, params=query)
-            index = answer.headers["X-Nomad-Index"]
-            return {job["ID"]: (False, (job["ModifyIndex"], job.get("JobSummary"))) for job in answer.json()}
+            jobs, index = self._answer("get", endpoint=self._nomad.jobs, params=query)
+            return {job["ID"]: (False, (job["ModifyIndex"], job.get("JobSummary"))) for job in jobs}
 
         return watch(self.status, marks, run_ids)
 
     def _call(self, method: str, *path: str, **more: Any) -> Any:
-        try:
-            return self._ask(method, *path, **more).json()
-        except ValueError as error:
-            raise EngineError(self._unreachable(error)) from error
+        return self._answer(method, *path, **more)[0]
 
-    def _ask(
+    def _answer(
         self,
         method: str,
         *path: str,
         endpoint: Any = None,
         params: dict[str, str | None] | None = None,
         json: Any = None,
-    ) -> requests.Response:
+    ) -> tuple[Any, str | None]:
+        """What Nomad says, and the index of the state that it says it of."""
         try:
-            return (self._nomad.job if endpoint is None else endpoint).request(
+            answer = (self._nomad.job if endpoint is None else endpoint).request(
                 *(quote(part, safe="") for part in path), method=method, params=params, json=json
             )
+            return answer.json(), answer.headers.get("X-Nomad-Index")
         except BaseNomadException as error:
             answer = error.nomad_resp
             if isinstance(answer, requests.Response):
                 raise refusal(answer.status_code, answer.text) from error
             raise EngineError(self._unreachable(error)) from error
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
             raise EngineError(self._unreachable(error)) from error
 
     def _unreachable(self, error: Exception) -> str:
