@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from mlops.plan.recorder import PlanError
+from mlops.plan.values import printable
 
 FOLDER = Path(__file__).parent / "stacks"
 
@@ -72,8 +73,9 @@ def load(stack: str, folder: Path = FOLDER) -> PolicySettings:
         return PolicySettings()
     try:
         document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        # ValueError: what is no text, and a date that there is not.
+        problem = printable(" ".join(str(error).split()))
         raise PolicyError(f"{name}: is not YAML, so no policy was applied; correct it: {problem}") from None
     try:
         return PolicySettings.model_validate({} if document is None else document)
@@ -82,4 +84,4 @@ def load(stack: str, folder: Path = FOLDER) -> PolicySettings:
             f"{name}: {'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}, so no policy was applied; mend it"
             for each in error.errors()
         ]
-        raise PolicyError("\n".join(lines)) from None
+        raise PolicyError("\n".join(printable(line).replace("\n", " ") for line in lines)) from None

@@ -131,6 +131,9 @@ def test_a_stack_may_set_another_level(level: str, told: list[str]) -> None:
         ("level: {}", "x.yaml: level: Extra inputs are not permitted"),
         ("[}", "policy/stacks/x.yaml: is not YAML, so no policy was applied"),
         ("!!python/object/apply:os.getcwd []", "is not YAML"),
+        ("exemptions: [{until: 2027-02-30}]", "is not YAML, so no policy was applied; correct it: day is out of range"),
+        ("[" * 5_000, "is not YAML"),
+        ('"\\e[2J": {}', "x.yaml:  [2J: Extra inputs are not permitted"),
         ("text", "the file: Input should be"),
     ],
 )
