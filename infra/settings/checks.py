@@ -56,6 +56,8 @@ def _needed(settings: Settings) -> Iterator[str]:
                 yield f"buckets.{use}: is missing, so the platform has no place for them; add a name"
     elif settings.network:
         yield "network: there is no project to provision it in, so it would do nothing; add hybrid-mlops:gcp, or remove"
+    if settings.ci and not settings.gcp:
+        yield "ci: there is no project to make identities in, so it would do nothing; add hybrid-mlops:gcp, or remove"
     if settings.nomad.regions and not settings.nomad.release:
         yield "nomad.release: is missing, so machines have no Nomad to run; add version and sha256"
 

@@ -16,9 +16,10 @@ import pytest
 from infra import images
 from mlops.plan.capacity import capacity
 from mlops.plan.comment import LIMIT
+from mlops.plan.diff import difference
 from mlops.plan.inventory import Inventory
 from mlops.plan.permissions import Grant
-from mlops.plan.report import Plan
+from mlops.plan.report import Comparison, Plan
 from tests.conftest import CHECKOUT
 
 TOOLS = CHECKOUT / "tools" / "ci"
@@ -247,6 +248,58 @@ def test_a_plan_that_is_none_is_named_and_not_shown(tmp_path: Path, text: bytes,
     assert f"### `dev`\n\nIts plan {'is' if says.startswith('of') else says}" in shown
     assert says in shown
     assert "roles/owner" in shown
+
+
+@pytest.mark.parametrize(
+    ("edit", "stacks"),
+    [
+        (None, []),
+        # An encrypted value, which no plan shows.
+        ("stacks/Pulumi.prod.yaml", ["prod"]),
+        # The providers' versions, which no plan shows either.
+        ("requirements/platform.txt", ["dev", "staging", "prod"]),
+        ("README.md", []),
+    ],
+)
+def test_a_stack_counts_as_changed_where_a_plan_tells_nothing(
+    tmp_path: Path, edit: str | None, stacks: list[str]
+) -> None:
+    assert changed(tmp_path, {stack: differing(stack, {}) for stack in ("dev", "staging", "prod")}, edit) == stacks
+
+
+def test_a_stack_is_changed_if_its_plan_differs_or_there_is_none(tmp_path: Path) -> None:
+    plans = {"dev": differing("dev", {}), "prod": differing("prod", {"models": 1})}
+    assert changed(tmp_path, plans, None) == ["staging", "prod"]
+
+
+def differing(stack: str, outputs: Mapping[str, Any]) -> bytes:
+    """A plan against another commit, since which these outputs are new."""
+    empty = Inventory(stack=stack, mode="preview", resources=[], outputs={})
+    found = difference(empty, empty.model_copy(update={"outputs": outputs}))
+    against = Comparison(base="main", commit=SHA, new_stack=False, difference=found, policies=None)
+    return Plan.model_validate_json(plan(stack)).model_copy(update={"comparison": against}).model_dump_json().encode()
+
+
+def changed(folder: Path, plans: Mapping[str, bytes], edit: str | None) -> list[str]:
+    """Ask in a repository whose last commit edits a file."""
+    for name in ("README.md", "requirements/platform.txt", *(f"stacks/Pulumi.{each}.yaml" for each in plans)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("one\n")
+    git = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@t.invalid"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *command], check=True)
+    if edit:
+        (folder / edit).write_text("two\n")
+    subprocess.run([*git, "commit", "-qam", "two", "--allow-empty"], check=True)
+    (folder / "plans").mkdir()
+    for stack, text in plans.items():
+        (folder / "plans" / f"{stack}.json").write_bytes(text)
+    command = [sys.executable, TOOLS / "changed.py", "plans", "HEAD^1", '["dev", "staging", "prod"]']
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    name, _, value = done.stdout.partition("=")
+    assert name == "stacks"
+    return json.loads(value)
 
 
 # The comment, and the issue

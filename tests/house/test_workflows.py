@@ -229,6 +229,11 @@ def test_every_command_exists() -> None:
             assert os.access(CHECKOUT / program, os.X_OK), words
         else:
             assert program in TOOLS, words
+    # What the page names for another CI is there too.
+    page = (CHECKOUT / "docs/how-to/run-in-ci.md").read_text()
+    named = set(re.findall(r"^[^|#\n]*?(tools/ci/[\w.]+)", page, re.MULTILINE))
+    assert len(named) >= 5
+    assert [name for name in named if not (CHECKOUT / name).is_file()] == []
 
 
 def help_of(verb: str) -> str:

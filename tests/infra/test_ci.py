@@ -159,3 +159,8 @@ def test_no_other_repository_owner_or_stack_is_taken(claims: dict[str, str]) -> 
 def test_a_setting_cannot_widen_the_condition(change: dict[str, str], says: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(says)):
         settings.parse({**GOOD, "ci": {**CI, **change}}, "stack")
+
+
+def test_without_a_project_it_would_do_nothing() -> None:
+    with pytest.raises(SettingsError, match="hybrid-mlops:ci: there is no project to make identities in"):
+        settings.parse({"buckets": GOOD["buckets"], "images": {"repository": "example.org/x"}, "ci": CI}, "stack")
