@@ -8,7 +8,6 @@ grant which is forgotten is found by the workload that would fail, and not by a 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -183,11 +182,6 @@ def needs(supply: Supply) -> Iterator[Need]:
 # Nomad.
 
 
-@cache
-def _parsed(text: str) -> jobspec.Jobspec:
-    return jobspec.parse(text, "jobspec")
-
-
 def _of_a_job(job: Resource, supply: Supply) -> Iterator[Need]:
     regions = {str(at(machines.inputs, "labels", "nomad-region")) for machines in supply.of(*MACHINES)}
     # A provider's name has its region's in it, which may begin like another's.
@@ -201,7 +195,8 @@ def _of_a_job(job: Resource, supply: Supply) -> Iterator[Need]:
     )
     if region is None:
         return  # a Nomad that exists: what is in it is its owner's
-    spec = _parsed(job.inputs["jobspec"])
+    # The very words of `parts.nomad`, so that each is parsed once.
+    spec = jobspec.parse(job.inputs["jobspec"], "the jobspec")
     given = job.inputs["hcl2"]["vars"]
     namespace = str(spec.body.get("namespace", "default"))
     whole = f"job {spec.id} in {region}"
