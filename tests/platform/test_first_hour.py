@@ -118,7 +118,7 @@ def test_what_stays_on_is_what_the_page_says(recorded: Callable[..., Inventory])
 def test_what_is_refused_is_told_as_the_page_says(
     arguments: list[str], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    done = Mlops(tmp_path)(*arguments, **environment)
+    done = Mlops(tmp_path, environment=environment)(*arguments)
     assert done.returncode == 2
     said = re.sub(r" \(.*", "", done.stderr.strip())
     assert said in " ".join(PAGE.split())
