@@ -83,6 +83,12 @@ GOOD: dict[str, Any] = {
 EU, MAIN = "nomad.regions.eu", "kubernetes.clusters.main"
 WEST = f"network.subnets.{OTHER}"
 GONE = object()
+CI = {
+    "repository": "example/hybrid-mlops",
+    "owner_id": 1,
+    "state_bucket": "example-state",
+    "state_key": "projects/example/locations/europe-west4/keyRings/pulumi/cryptoKeys/state",
+}
 
 # (what is changed in GOOD) -> the key that is named, what is said of it.
 BAD: list[tuple[Mapping[str, Any], str, str]] = [
@@ -91,6 +97,7 @@ BAD: list[tuple[Mapping[str, Any], str, str]] = [
     ({"gcp": GONE}, "network", "there is no project to provision it in"),
     ({"gcp": GONE}, "nomad.regions", "nothing can be provisioned"),
     ({"gcp": GONE}, "kubernetes.clusters", "nothing can be provisioned"),
+    ({"gcp": GONE, "ci": CI}, "ci", "there is no project to make identities in"),
     ({"network": GONE}, "network", "nothing of `gcp` has a place"),
     ({"buckets.logs": GONE}, "buckets.logs", "the platform has no place for them"),
     ({"buckets.artifacts": GONE}, "buckets.artifacts", "cannot hand anything on"),
@@ -146,6 +153,9 @@ BAD: list[tuple[Mapping[str, Any], str, str]] = [
     ({f"{MAIN}.node_pools.spark.machine_type": "n1-highcpu-1"}, f"{MAIN}.node_pools.spark.machine_type", "there is no"),
     ({"kubernetes.service_accounts.trainer": "workflows"}, "kubernetes.service_accounts.trainer", "workflows's too"),
     # Every kind of field.
+    ({"ci": CI | {"repository": "hybrid-mlops"}}, "ci.repository", "should match pattern"),
+    ({"ci": CI | {"branch": "ma in"}}, "ci.branch", "should match pattern"),
+    ({"ci": CI | {"state_key": "state"}}, "ci.state_key", "should match pattern"),
     ({"gcp.project": "Example"}, "gcp.project", "should match pattern"),
     ({"gcp.project": GONE}, "gcp.project", "gcloud projects list"),
     ({"gcp.project_number": "twelve"}, "gcp.project_number", "should match pattern"),
