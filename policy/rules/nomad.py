@@ -34,6 +34,8 @@ def _on(value: object) -> bool:
 
 
 def _readable(registered: Part, _: Stack) -> Iterator[str]:
+    if _on(registered.get("hcl2", "allowFs")):
+        yield "hcl2.allowFs puts files into it of the machine that registers it"
     if _on(registered.get("json")):
         yield "it is registered as JSON, which no rule looks into"
         return

@@ -50,6 +50,7 @@ template {
 CASES = (
     Case("nomad-job-readable", TRAINING, line('job "', 'jobs "'), "holds 0 jobs"),
     Case("nomad-job-readable", TRAINING, put("json", to=True), "registered as JSON"),
+    Case("nomad-job-readable", TRAINING, put("hcl2", "allowFs", to=True), "hcl2.allowFs puts files into it"),
     Case("nomad-job-readable", TRAINING, train('dynamic "env" {\n for_each = [1]\n content {}\n}'), "dynamic blocks"),
     Case("nomad-task-privileged", TRAINING, config("privileged = true"), f"{TRAIN}: config.privileged is True"),
     Case("nomad-task-privileged", TRAINING, config("privileged = var.count > 0"), TRAIN),
