@@ -27,7 +27,7 @@ def plan(
 
     The program runs with no network and with nothing but its checkout to read, where the kernel allows it.
 
-    Exit code 1 if a mandatory rule of policy/ is broken, also one that the change has not to do with: nothing of the
+    Exit code 1 if a mandatory rule of policy/ is broken, also by what is there already: nothing of the
     stack may be deployed then. 2 if there is nothing to plan: bad input, or a program that fails.
     """
     from rich.console import Console
