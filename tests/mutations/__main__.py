@@ -1,8 +1,9 @@
 """Which changes are caught, and by what: `python -m tests.mutations [ID...]`.
 
 Makes each change in a scratch copy of the checkout, one at a time, and tries the copy (`trial.py`); what is new beside
-the unchanged copy has caught it. All of them take some minutes on two cores. Exit code 0 whoever catches what, 2 for a
-list that cannot be used.
+the unchanged copy has caught it. Cheapest first: settings and rules, and tests only where those say nothing. All of
+them take ten minutes on two cores, and with `--tests all` half an hour. Exit code 0 whoever catches what, 2 for a list
+that cannot be used.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NoReturn
+from typing import Literal, NoReturn, TypeAlias, get_args
 
 from infra.settings import ROOT
 from mlops.plan import PlanError
@@ -28,14 +29,15 @@ from tests.mutations.chosen import chosen, left_out
 from tests.mutations.page import Caught
 from tests.mutations.trial import Outcome, Task
 
+Tests: TypeAlias = Literal["missed", "all", "none"]
 _SECONDS = 900
 
 
 class Trials:
-    """Copies of the checkout, each of which is tried by one process at a time, with tests or by rules alone."""
+    """Copies of the checkout, each of which is tried by one process at a time."""
 
-    def __init__(self, trees: Sequence[Path], *, with_tests: bool = True) -> None:
-        self._with_tests = with_tests
+    def __init__(self, trees: Sequence[Path], tests: Tests) -> None:
+        self._tests = tests
         self._free: SimpleQueue[Path] = SimpleQueue()
         for tree in trees:
             self._free.put(tree)
@@ -47,23 +49,19 @@ class Trials:
         stacks = dict.fromkeys(stack for one in mutations for stack in one.stacks)
         tests = dict.fromkeys(test for one in mutations for test in chosen(one.file))
         by_all = set.intersection(*({*left_out(one.file)} for one in mutations))
+        task = Task(stacks=tuple(stacks), tests=tuple(tests), left_out=tuple(sorted(by_all)))
         with self._tree() as tree:
-            task = Task(stacks=tuple(stacks), tests=tuple(tests), left_out=tuple(sorted(by_all)))
-            self._before = self._tried(tree, task)
+            self._before = _tried(tree, task if self._tests != "none" else _without_tests(task), self._running)
         return self._before
 
     def caught(self, mutation: Mutation) -> Caught:
-        """Try one change."""
-        assert self._before, "the unchanged copy was tried"
+        """Try one change: first what takes seconds."""
+        task = Task(stacks=mutation.stacks, tests=chosen(mutation.file), left_out=left_out(mutation.file))
         with self._tree() as tree, catalogue.made(mutation, tree):
-            file = mutation.file
-            now = self._tried(tree, Task(stacks=mutation.stacks, tests=chosen(file), left_out=left_out(file)))
-        if now.refused:
-            return Caught(mutation, settings=now.refused)
-        new = [one for of, said in now.policies.items() for one in policy_change(self._before.policies[of], said).new]
-        failed = sorted({_name(test) for test in {*now.failed} - {*self._before.failed}})
-        rules = dict.fromkeys(one.rule for one in new if one.state == "violated")
-        return Caught(mutation, rules=tuple(rules), tests=tuple(failed))
+            found = self._compared(mutation, _tried(tree, _without_tests(task), self._running))
+            if not found.settings and (self._tests == "all" or (self._tests == "missed" and found.by_nobody)):
+                found = self._compared(mutation, _tried(tree, task, self._running), asked=True)
+        return found
 
     def stop(self) -> None:
         """End every process that is under way."""
@@ -78,29 +76,43 @@ class Trials:
         finally:
             self._free.put(tree)
 
-    def _tried(self, tree: Path, task: Task) -> Outcome:
-        # No byte code: one that is older than a second's change would be taken for its source's.
-        environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-        asked = task if self._with_tests else task.model_copy(update={"tests": ()})
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.mutations.trial"],
-            cwd=tree,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._running.add(process)
-        try:
-            out, err = process.communicate(asked.model_dump_json(), timeout=_SECONDS)
-        finally:
-            process.kill()
-            self._running.discard(process)
-        if process.returncode:
-            # A change after which nothing can even be imported is one that any check refuses.
-            return Outcome(refused=(err.strip().splitlines() or ["the program said nothing"])[-1])
-        return Outcome.model_validate_json(out.strip().splitlines()[-1])
+    def _compared(self, mutation: Mutation, now: Outcome, *, asked: bool = False) -> Caught:
+        before = self._before
+        assert before, "the unchanged copy was tried"
+        if now.refused:
+            return Caught(mutation, settings=now.refused)
+        new = [one for of, said in now.policies.items() for one in policy_change(before.policies[of], said).new]
+        failed = sorted({_name(test) for test in {*now.failed} - {*before.failed}})
+        rules = dict.fromkeys(one.rule for one in new if one.state == "violated")
+        return Caught(mutation, rules=tuple(rules), tests=tuple(failed), asked=asked)
+
+
+def _tried(tree: Path, task: Task, running: set[subprocess.Popen[str]]) -> Outcome:
+    # No byte code: one that is older than a second's change would be taken for its source's.
+    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.mutations.trial"],
+        cwd=tree,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    running.add(process)
+    try:
+        out, err = process.communicate(task.model_dump_json(), timeout=_SECONDS)
+    finally:
+        process.kill()
+        running.discard(process)
+    if process.returncode:
+        # A change after which nothing can even be imported is one that any check refuses.
+        return Outcome(refused=(err.strip().splitlines() or ["the program said nothing"])[-1])
+    return Outcome.model_validate_json(out.strip().splitlines()[-1])
+
+
+def _without_tests(task: Task) -> Task:
+    return task.model_copy(update={"tests": ()})
 
 
 def _name(test: str) -> str:
@@ -113,7 +125,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("ids", nargs="*", metavar="ID", help="changes to try; without one, all")
     parser.add_argument(
-        "--rules-only", action="store_true", help="ask settings and rules, and no test: seconds a change"
+        "--tests",
+        choices=get_args(Tests),
+        default="missed",
+        help="which changes tests are asked about: those that settings and rules missed, all (slow), or none",
     )
     parser.add_argument("--write", action="store_true", help=f"write {page.PAGE.relative_to(ROOT)}; only for all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many to try at a time")
@@ -123,10 +138,10 @@ def main(arguments: Sequence[str]) -> int:
         catalogue.check(listed, ROOT)
         if unknown := sorted({*given.ids} - {one.id for one in listed}):
             raise CatalogueError(f"there is no change {', '.join(unknown)}; tests/mutations/*.yaml has them all")
-        if given.write and (given.ids or given.rules_only):
-            raise CatalogueError("the page tells all of all changes, so --write goes with no ID and no --rules-only")
+        if given.write and given.ids:
+            raise CatalogueError("the page tells of all changes, so --write takes no ID; leave either out")
         asked = [one for one in listed if not given.ids or one.id in given.ids]
-        found = _all(asked, max(1, given.jobs), with_tests=not given.rules_only)
+        found = _all(asked, max(1, given.jobs), given.tests)
     except (CatalogueError, PlanError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -139,11 +154,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _all(mutations: Sequence[Mutation], jobs: int, *, with_tests: bool) -> list[Caught]:
+def _all(mutations: Sequence[Mutation], jobs: int, tests: Tests) -> list[Caught]:
     signal.signal(signal.SIGTERM, _interrupted)
     with ExitStack() as held:
         trees = [held.enter_context(checkout(ROOT)) for _ in range(min(jobs, len(mutations)))]
-        trials = Trials(trees, with_tests=with_tests)
+        trials = Trials(trees, tests)
         pool = held.enter_context(ThreadPoolExecutor(jobs))
         try:
             before = trials.begin(mutations)
