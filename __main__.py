@@ -34,8 +34,6 @@ with settings.mistakes_told_plainly():
         nomad = region.provider
         jobs = NomadJobs(region.name, root=root, settings=stack, place=region.place, opts=region.options)
         pulumi.export("nomad_jobs", jobs.ids)
-    for cluster in engines.clusters(stack, clusters):
-        templates = WorkflowTemplates(
-            cluster.name, root=root, settings=stack, cluster=cluster.cluster, opts=cluster.options
-        )
+    for one in engines.clusters(stack, clusters):
+        templates = WorkflowTemplates(one.name, root=root, settings=stack, cluster=one.cluster, opts=one.options)
         pulumi.export("workflow_templates", templates.names)
