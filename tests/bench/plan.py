@@ -28,8 +28,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     """What can be chosen."""
     parser.add_argument("--plans", type=int, default=3, help="how often each stack is planned (default: %(default)s)")
     parser.add_argument("--pools", type=int, nargs="*", default=[1, 10, 100], help="pools, and jobs, of planned stacks")
-    parser.add_argument("--resources", type=int, nargs="*", default=[10, 100, 1_000], help="sizes of compared stacks")
-    parser.add_argument("--steps", type=int, nargs="*", default=[100, 1_000, 10_000], help="sizes of reviewed previews")
+    sizes = [10, 100, 1_000, 10_000]
+    parser.add_argument("--resources", type=int, nargs="*", default=sizes, help="sizes of compared stacks")
+    parser.add_argument("--steps", type=int, nargs="*", default=sizes, help="sizes of reviewed previews")
 
 
 def measure(options: argparse.Namespace) -> None:
