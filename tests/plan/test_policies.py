@@ -1,9 +1,12 @@
 """`mlops plan` and the rules: what a reviewer reads of them, on the real stacks' own files."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from infra.settings import ROOT
 from mlops.plan import PlanError, render
 from mlops.plan.report import plan
 from policy.checkout import judged
@@ -13,10 +16,12 @@ from tests.plan.test_plan import commit, edit, lines
 JOB = "jobs/sales_close_prediction/job.nomad.hcl"
 RULE = "nomad-task-privileged"
 SETTINGS = "policy/stacks/local.yaml"
-EXEMPT = f"""
-exemptions:
-  - {{rule: {RULE}, resource: sales-close-prediction, reason: Only to see it told., until: 2999-01-01}}
-"""
+EXEMPTION = {
+    "rule": RULE,
+    "resource": "sales-close-prediction",
+    "reason": "Only to see it told.",
+    "until": "2999-01-01",
+}
 
 
 @pytest.fixture
@@ -34,8 +39,10 @@ def _privileged(checkout: Path) -> None:
     edit(checkout, JOB, '        args            = ["train"]', '        args = ["train"]\n        privileged = true')
 
 
-def _settings(checkout: Path, text: str) -> None:
-    (checkout / SETTINGS).write_text(text, encoding="utf-8")
+def _settings(checkout: Path, **more: Any) -> None:
+    """What the stack sets about policies, and more."""
+    own = yaml.safe_load((ROOT / SETTINGS).read_text(encoding="utf-8")) or {}
+    (checkout / SETTINGS).write_text(yaml.safe_dump(own | more), encoding="utf-8")
 
 
 def test_a_change_of_machine_type_role_and_image_is_still_said_first_and_in_few_lines(checkout: Path) -> None:
@@ -73,23 +80,23 @@ def test_a_broken_rule_is_said_before_all_else_with_its_fix(checkout: Path) -> N
 def test_what_a_change_excuses_or_weakens_is_told(checkout: Path) -> None:
     _privileged(checkout)
     commit(checkout)
-    _settings(checkout, EXEMPT)
+    _settings(checkout, exemptions=[EXEMPTION])
     found = plan("local", checkout, "HEAD", judged)
     assert found.policies is not None
     assert found.policies.broken == []
     what = f"{RULE}: sales-close-prediction, group training, task train: config.privileged is True"
     assert f"- broken        {what}" in lines(found)
     assert f"+ exempt        {what} (until 2999-01-01: Only to see it told.)" in lines(found)
-    _settings(checkout, f"levels: {{{RULE}: disabled}}\n")
+    _settings(checkout, levels={RULE: "disabled"})
     assert f"~ level         {RULE}: mandatory -> disabled" in lines(plan("local", checkout, "HEAD", judged))
 
 
 def test_settings_that_cannot_be_used_stop_the_plan_and_of_the_base_do_not(checkout: Path) -> None:
-    _settings(checkout, "levels: {no-such-rule: disabled}\n")
+    _settings(checkout, levels={"no-such-rule": "disabled"})
     with pytest.raises(PlanError, match=r"^there is no rule no-such-rule, so no policy was applied"):
         plan("local", checkout, judge=judged)
     commit(checkout)
-    _settings(checkout, "{}\n")
+    _settings(checkout)
     found = plan("local", checkout, "HEAD", judged)
     assert found.comparison is not None
     assert found.comparison.policies is not None
@@ -106,6 +113,6 @@ def test_as_a_command_it_ends_with_1_if_a_rule_is_broken_and_2_if_none_can_be_ap
         assert done.returncode == 1
         assert RULE in done.stdout
         assert f"mlops: stack local breaks {RULE}, so it may not be deployed" in done.stderr
-    _settings(checkout, "exemptions: nonsense\n")
+    _settings(checkout, exemptions="nonsense")
     done = mlops("plan")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
