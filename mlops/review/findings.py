@@ -206,24 +206,20 @@ def _protection(step: Step) -> Iterator[_Found]:
 def _access(step: Step) -> Iterator[_Found]:
     if step.op in ("delete", "same", "read", "import"):
         return
-    # Only what belongs to grants and ways in is ever looked at; what it cannot read is not decided, and said to be.
-    try:
-        before, after = (_resource(step, inputs) for inputs in (step.old, step.new))
-        had = {grant.key for grant in permissions(before)}
-        for grant in permissions(after):
-            if grant.key not in had:
-                had.add(grant.key)
-                text = "{} gets {} on {}" + (", under the condition {}." if grant.condition else ".")
-                values = (grant.principal, grant.role, grant.resource)
-                yield "permissions", text, values + ((grant.condition,) if grant.condition else ())
-        open_ = {row.key for row in exposure(before)} if step.old else set()
-        for row in exposure(after):
-            if row.public is not False and row.key not in open_:
-                open_.add(row.key)
-                text = "{} is open to {}: {}." if row.public else "{} may become open to {}: {}."
-                yield "exposure", text, (row.target, row.source, row.way)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        yield "permissions", "What it allows could not be read, so it is not decided; see its properties below.", ()
+    before, after = (_resource(step, inputs) for inputs in (step.old, step.new))
+    had = {grant.key for grant in permissions(before)}
+    for grant in permissions(after):
+        if grant.key not in had:
+            had.add(grant.key)
+            text = "{} gets {} on {}" + (", under the condition {}." if grant.condition else ".")
+            values = (grant.principal, grant.role, grant.resource)
+            yield "permissions", text, values + ((grant.condition,) if grant.condition else ())
+    open_ = {row.key for row in exposure(before)} if step.old else set()
+    for row in exposure(after):
+        if row.public is not False and row.key not in open_:
+            open_.add(row.key)
+            text = "{} is open to {}: {}." if row.public else "{} may become open to {}: {}."
+            yield "exposure", text, (row.target, row.source, row.way)
 
 
 def _resource(step: Step, inputs: Mapping[str, Any]) -> Inventory:

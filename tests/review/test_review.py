@@ -445,10 +445,10 @@ def test_what_a_refresh_finds_as_it_was_is_no_change(read: Any) -> None:
     assert [each.op for each in found.previews[0].steps] == ["update"]
 
 
-def test_what_cannot_be_read_is_not_decided_and_stops_nothing(read: Any) -> None:
+def test_a_policy_that_cannot_be_read_may_allow_anything(read: Any) -> None:
     odd = state("p", {"policyData": '{"bindings": 5}'}, "gcp:projects/iAMPolicy:IAMPolicy")
     page = render(read(step("create", None, odd)))
-    assert "- **create** `IAMPolicy p`: What it allows could not be read, so it is not decided" in page
+    assert "- **create** `IAMPolicy p`: `[unknown]` gets `[unknown]` on `project of the provider`." in page
 
 
 def test_a_plan_that_does_something_else_is_told_first(tmp_path: Path) -> None:
