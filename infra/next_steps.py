@@ -4,8 +4,9 @@ Owns the stack output `next_steps`: lines for a shell, comments among them. Why 
 docs/how-to/first-hour.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -52,20 +53,26 @@ def _nomad(stack: str, settings: Settings, root: Path) -> Iterator[str]:
 def _kubernetes(stack: str, settings: Settings, root: Path) -> Iterator[str]:
     for cluster, own in settings.kubernetes.clusters.items() if settings.kubernetes else ():
         yield from _argo(cluster, own, settings)
-        if workflows := pipelines.files(root, pipelines.ARGO):
+        folders = [file.parent for file in pipelines.files(root, pipelines.ARGO)]
+        if refit := next((folder for folder in folders if "data_uri" in _declared(folder)), None):
             yield "# Raw data, under its digest, and the first refit of it."
             yield f".venv/bin/mlops data push areas.csv customers.csv --stack {stack}"
-            yield _run(workflows[0].parent, stack, settings)
+            yield _run(refit, stack, settings)
 
 
 def _run(folder: Path, stack: str, settings: Settings) -> str:
     """The first run of a pipeline; what a run must give and the stack does not is named in capitals."""
     job = naming.job_id(folder.name)
-    declared = yaml.safe_load((folder / "parameters.yaml").read_text(encoding="utf-8"))["parameters"]
+    declared = _declared(folder)
     given = {"model_version", *(settings.jobs[job].parameters if job in settings.jobs else ())}
     left = [name for name, parameter in declared.items() if parameter.get("required") and name not in given]
-    values = " ".join(["-p model_version=1", *(f"-p {name}={name.upper()}" for name in left)])
-    return f".venv/bin/mlops run {job} --stack {stack} {values}"
+    version = ["-p model_version=1"] if "model_version" in declared else []
+    values = [*version, *(f"-p {name}={name.upper()}" for name in left)]
+    return " ".join([f".venv/bin/mlops run {job} --stack {stack}", *values])
+
+
+def _declared(folder: Path) -> Mapping[str, Any]:
+    return yaml.safe_load((folder / "parameters.yaml").read_text(encoding="utf-8"))["parameters"]
 
 
 def _argo(cluster: str, own: ClusterSettings, settings: Settings) -> Iterator[str]:

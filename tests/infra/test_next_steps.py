@@ -1,7 +1,9 @@
 """What a stack says to do next."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,19 @@ def test_the_first_runs_give_all_that_a_run_must_give(stack: str) -> None:
         required = {name for name, one in parameters.load(files[job]).parameters.items() if one.required}
         assert required <= given | of_the_stack
         assert given.isdisjoint(of_the_stack), "what the stack says is not asked again"
+
+
+def test_the_first_refit_is_of_raw_data_whatever_other_workflow_there_is(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "jobs", tmp_path / "jobs")
+    shutil.copytree(
+        ROOT / "images", tmp_path / "images", ignore=shutil.ignore_patterns("node_modules", ".venv", "target")
+    )
+    other = tmp_path / "jobs" / "aaa_first"
+    shutil.copytree(tmp_path / "jobs" / "model_refit", other)
+    (other / "parameters.yaml").write_text("parameters: {count: {type: integer}}")
+    runs = [line for line in next_steps("dev", settings.load("dev"), tmp_path) if "mlops run" in line]
+    assert any("mlops run model-refit" in line for line in runs)
+    assert not any("aaa-first" in line for line in runs)
 
 
 def test_a_stack_that_provisions_nothing_has_none() -> None:
