@@ -447,7 +447,8 @@ def test_images_are_built_where_they_are_missing_and_copied_by_digest_elsewhere(
     # The one that is missing, and no other.
     assert [line.split()[-1] for line in registries.done("push")] == [dev[0]]
     (build,) = registries.done("build")
-    assert f"--tag {dev[0]} --file images/h2o-trainer/Dockerfile ." in build
+    folder = dev[0].rpartition("/")[2].partition(":")[0]
+    assert f"--tag {dev[0]} --file images/{folder}/Dockerfile ." in build
     assert registries.done("auth") == ["gcloud auth configure-docker --quiet europe-west1-docker.pkg.dev"]
 
     held = {name: f"sha256:{number}" for number, name in enumerate(dev)}
