@@ -29,6 +29,13 @@ class Parameters(_Settings):
     vcpu_cap: int = Field(default=100, gt=0, description="So many vCPUs a stack may have at the most, all pools full.")
     idle_vcpu_cap: int = Field(default=8, ge=0, description="So many vCPUs a stack may have when nothing is to do.")
     always_on: list[Name] = Field(default=["system"], description="Pools that may keep machines with nothing to do.")
+    budget_cap: int = Field(
+        default=500, gt=0, description="The largest monthly budget, in the billing account's money."
+    )
+    data_retention_days: int = Field(
+        default=0, ge=0, description="So many days nothing in the bucket `data` may be deleted or replaced."
+    )
+    zones: int = Field(default=1, ge=1, description="So many zones machines are spread over.")
     protect: bool = Field(default=True, description="Whether what holds data is protected; false for a stack on trial.")
     image_registries: list[Annotated[str, StringConstraints(pattern=r"^[a-z0-9.:-]+/([a-z0-9._-]+/)*$")]] = Field(
         default=[],

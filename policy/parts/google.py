@@ -6,7 +6,7 @@ from typing import Any
 from mlops.plan.exposure import exposure
 from mlops.plan.inventory import Inventory, Resource
 from mlops.plan.permissions import permissions
-from policy.rule import Part, whole
+from policy.rule import Part, Stack, whole
 
 INSTANCES = (
     "gcp:compute/instance:Instance",
@@ -16,6 +16,7 @@ INSTANCES = (
 NODE_POOL = "gcp:container/nodePool:NodePool"
 CLUSTER = "gcp:container/cluster:Cluster"
 MACHINES = (*INSTANCES, NODE_POOL, CLUSTER)
+ACCOUNT = "gcp:serviceaccount/account:Account"
 
 
 def machines(resource: Resource) -> Iterator[Part]:
@@ -33,6 +34,15 @@ def _machines(part: Part, value: Any, where: str = "") -> Iterator[Part]:
     elif isinstance(value, list):
         for below in value:
             yield from _machines(part, below, where)
+
+
+def attached(stack: Stack) -> frozenset[str]:
+    """The URNs of service accounts that machines act as."""
+    found: set[str] = set()
+    for resource in stack.inventory.resources:
+        for key in ("serviceAccount", "nodeConfig"):
+            found.update(resource.property_dependencies.get(key, []))
+    return frozenset(found)
 
 
 def grants(resource: Resource) -> Iterator[Part]:

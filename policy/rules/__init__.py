@@ -16,6 +16,7 @@ from policy.rules import (
     spark,
     storage,
     workflows,
+    zones,
 )
 
 ALL: tuple[Rule, ...] = (
@@ -33,4 +34,5 @@ ALL: tuple[Rule, ...] = (
     *spark.RULES,
     *storage.RULES,
     *workflows.RULES,
+    *zones.RULES,
 )

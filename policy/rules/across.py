@@ -6,7 +6,7 @@ from typing import Any
 from mlops.plan.inventory import SECRET, UNKNOWN
 from policy import needs
 from policy.parts import nomad, pods
-from policy.parts.google import NODE_POOL
+from policy.parts.google import ACCOUNT, NODE_POOL, attached
 from policy.parts.workflows import WORKFLOWS
 from policy.rule import Level, Part, Rule, Stack, UndecidedError
 
@@ -16,7 +16,6 @@ _GRANTS = (
     "gcp:secretmanager/secretIamMember:SecretIamMember",
     "gcp:storage/bucketIAMMember:BucketIAMMember",
 )
-_ACCOUNT = "gcp:serviceaccount/account:Account"
 _CLIENTS = ("gcp:compute/instanceTemplate:InstanceTemplate",)
 _NO_SCHEDULE = ("NO_SCHEDULE", "NoSchedule")
 
@@ -53,7 +52,7 @@ def _needed_by_someone(grant: Part, stack: Stack) -> Iterator[str]:
         return
     member = str(grant.get("member"))
     # People's grants are people's business; a workload's show in what the workload says of itself.
-    if "/subject/" not in member and not stack.once(_attached) & set(
+    if "/subject/" not in member and not stack.once(attached) & set(
         grant.resource.property_dependencies.get("member", [])
     ):
         return
@@ -61,18 +60,15 @@ def _needed_by_someone(grant: Part, stack: Stack) -> Iterator[str]:
     yield f"{member.rpartition('/')[2]} gets {grant.get('role')}, and nothing that it runs needs it"
 
 
-def _attached(stack: Stack) -> frozenset[str]:
-    """The URNs of service accounts that machines act as."""
-    found: set[str] = set()
-    for resource in stack.inventory.resources:
-        for key in ("serviceAccount", "nodeConfig"):
-            found.update(resource.property_dependencies.get(key, []))
-    return frozenset(found)
+def _below_a_prefix(grant: Part, stack: Stack) -> Iterator[str]:
+    of = set(grant.resource.property_dependencies.get("member", [])) if grant.resource else set[str]()
+    if of & stack.once(attached) and not grant.get("condition", "expression"):
+        yield f"every task on the machine gets {grant.get('role')} on all of the bucket"
 
 
 def _used_account(account: Part, stack: Stack) -> Iterator[str]:
     resource = account.resource
-    if resource is None or resource.urn in stack.once(_attached):
+    if resource is None or resource.urn in stack.once(attached):
         return
     # Federated identities act as an account by a grant on the account itself.
     for other in stack.inventory.resources:
@@ -149,13 +145,23 @@ RULES = (
         across=True,
     ),
     Rule(
+        id="machine-bucket",
+        level=Level.MANDATORY,
+        holds="A machine's own right on a bucket is below a prefix.",
+        why="Whatever runs on a machine can be the machine: Nomad's security model, Client agents.",
+        fix="Give the grant its prefix, as Buckets.grant does; what a task needs is granted to the task's identity.",
+        check=_below_a_prefix,
+        types=("gcp:storage/bucketIAMMember:BucketIAMMember",),
+        across=True,
+    ),
+    Rule(
         id="service-account-unused",
         level=Level.ADVISORY,
         holds="A service account is somebody's.",
         why="CIS GCP chapter 1: an account that nobody uses is one whose misuse nobody notices.",
         fix="Remove it, or attach it to what it is for.",
         check=_used_account,
-        types=(_ACCOUNT,),
+        types=(ACCOUNT,),
         across=True,
     ),
     Rule(

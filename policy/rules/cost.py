@@ -48,6 +48,10 @@ def _budget(_: Part, stack: Stack) -> Iterator[str]:
     budgets = stack.inventory.of_type("gcp:billing/budget:Budget")
     if machines and not any(Part(one, one.inputs).get("thresholdRules") for one in budgets):
         yield "no budget tells anyone what it costs"
+    for one in budgets:
+        amount = Part(one, one.inputs).get("amount", "specifiedAmount", "units")
+        if amount is not None and float(amount) > stack.parameters.budget_cap:
+            yield f"the budget of {amount} is more than budget_cap {stack.parameters.budget_cap}"
 
 
 RULES = (
@@ -82,9 +86,9 @@ RULES = (
     Rule(
         id="cost-budget",
         level=Level.MANDATORY,
-        holds="A stack with machines has a budget with thresholds.",
+        holds="A stack with machines has a budget with thresholds, which is no more than its cap.",
         why="Google's Well-Architected Framework, Cost optimization: a bill is otherwise read a month too late.",
-        fix="Set `gcp.budget` in the stack's settings.",
+        fix="Set `gcp.budget` in the stack's settings; raise budget_cap in policy/stacks/ with whoever pays.",
         check=_budget,
         across=True,
     ),

@@ -6,6 +6,7 @@ Numbers are those of the CIS Google Cloud Platform Foundation Benchmark 2.0.
 import re
 from collections.abc import Iterator
 
+from mlops.plan.inventory import Resource
 from policy.parts import google
 from policy.rule import Level, Part, Rule, Stack
 
@@ -15,6 +16,12 @@ _PRIMITIVE = ("roles/owner", "roles/editor", "roles/viewer", "roles/browser")
 _OF_ONE = re.compile(r"roles/(storage|secretmanager|cloudkms|artifactregistry)\.")
 _IMPERSONATES = re.compile(
     r"roles/iam\.(serviceAccountUser|serviceAccountTokenCreator|serviceAccountOpenIdTokenCreator|workloadIdentityUser)"
+)
+_ADMIN = re.compile(r"roles/[\w.]*(?:[aA]dmin|owner)(?:\.v\d)?")
+# Permissions by which one identity becomes another, or grants itself more.
+_TAKES_OVER = re.compile(
+    r"setIamPolicy|iam\.serviceAccounts\.(getAccessToken|getOpenIdToken|implicitDelegation|signBlob|signJwt)"
+    r"|iam\.serviceAccountKeys\.create|iam\.roles\.(create|update)|\*"
 )
 _PROVIDER = "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider"
 # Issuers whose tokens anyone can have: https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines
@@ -48,6 +55,39 @@ def _wildcard(grant: Part, _: Stack) -> Iterator[str]:
     role = str(grant.get("role"))
     if role == "*" or role.startswith("*") or role in ("ClusterRole cluster-admin", "ClusterRole admin"):
         yield f"{grant.get('principal')} gets every right, as {role}"
+
+
+def _administers(grant: Part, stack: Stack) -> Iterator[str]:
+    role, principal = str(grant.get("role")), str(grant.get("principal"))
+    if not _ADMIN.fullmatch(role) or principal.startswith(("user:", "group:")):
+        return
+    # What deploys the platform administers it; of that the stack's `ci` says who.
+    accounts = stack.once(_idle_accounts)
+    if grant.resource is not None and not _of_these(grant.resource, accounts):
+        yield f"{principal.rpartition('/')[2]} administers {grant.get('resource')}, by {role}"
+
+
+def _idle_accounts(stack: Stack) -> frozenset[str]:
+    """The URNs of accounts that no machine acts as."""
+    attached = stack.once(google.attached)
+    return frozenset(one.urn for one in stack.inventory.of_type(google.ACCOUNT) if one.urn not in attached)
+
+
+def _of_these(grant: Resource, accounts: frozenset[str]) -> bool:
+    return bool(accounts & set(grant.property_dependencies.get("member", [])))
+
+
+def _custom(role: Part, stack: Stack) -> Iterator[str]:
+    accounts = stack.once(_idle_accounts)
+    urn = role.resource.urn if role.resource else None
+    holders = [
+        one
+        for one in stack.inventory.resources
+        if urn in one.property_dependencies.get("role", []) and not _of_these(one, accounts)
+    ]
+    for permission in role.each("permissions"):
+        if holders and _TAKES_OVER.search(str(permission)):
+            yield f"whom {holders[0].name} grants it can become someone else, by {permission}"
 
 
 def _key_file(_: Part, __: Stack) -> Iterator[str]:
@@ -117,6 +157,27 @@ RULES = (
         check=_wildcard,
         types=("kubernetes:rbac.authorization.k8s.io/*", "nomad:index/acl*"),
         parts=google.grants,
+    ),
+    Rule(
+        id="iam-administers",
+        level=Level.MANDATORY,
+        holds="No workload, machine or agent of Google's administers anything.",
+        why="CIS GCP 1.5: a service account with an administrator's role is a way to the whole service.",
+        fix="Grant the role that the work needs; roles that end in admin are for people, and for what deploys.",
+        check=_administers,
+        types=("gcp:*",),
+        parts=google.grants,
+        across=True,
+    ),
+    Rule(
+        id="iam-custom-role",
+        level=Level.MANDATORY,
+        holds="No role of the stack's own lets a workload or a machine act as others, or grant.",
+        why="Google's documentation, Service account impersonation: such a permission is worth every account there is.",
+        fix="Remove the permission; let the one who needs it be granted a role on the one account.",
+        check=_custom,
+        types=("gcp:projects/iAMCustomRole:IAMCustomRole",),
+        across=True,
     ),
     Rule(
         id="iam-key-file",

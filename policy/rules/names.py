@@ -33,7 +33,7 @@ NAMES = {
 _BUCKET = "gcp:storage/bucket:Bucket"
 
 
-def _labelled(part: Part, _: Stack) -> Iterator[str]:
+def _labelled(part: Part, stack: Stack) -> Iterator[str]:
     if part.resource is None:
         return
     where = LABELS[part.resource.type]
@@ -41,6 +41,9 @@ def _labelled(part: Part, _: Stack) -> Iterator[str]:
     for key, wanted in {"part-of": PROJECT, "managed-by": "pulumi"}.items():
         if part.get(where, key) != wanted:
             yield f"{where}.{key} is {part.get(where, key) or 'not set'}, not {wanted}"
+    # A stack's own label, where it has one: scripts that clear away go by it.
+    if part.get(where, "environment") not in (None, stack.inventory.stack):
+        yield f"{where}.environment is {part.get(where, 'environment')}, and the stack is {stack.inventory.stack}"
     if not part.get(where, "component"):
         yield f"{where}.component is not set"
 

@@ -3,6 +3,7 @@
 Numbers are those of the CIS Google Cloud Platform Foundation Benchmark 2.0.
 """
 
+import ipaddress
 from collections.abc import Iterator
 
 from policy.parts import google
@@ -23,6 +24,16 @@ def _closed(way: Part, _: Stack) -> Iterator[str]:
         raise UndecidedError(f"whether {told}")
     if way.get("public"):
         yield told
+
+
+def _narrow(firewall: Part, _: Stack) -> Iterator[str]:
+    if firewall.get("direction") == "EGRESS":
+        return
+    for source in firewall.each("sourceRanges"):
+        network = ipaddress.ip_network(source, strict=False)
+        # Whole private ranges are what other networks are joined with; Google's own are /16 at the largest.
+        if network.is_private and network.prefixlen < 16 * network.version // 4:
+            yield f"it lets in {source}, every private network that is ever joined"
 
 
 def _aimed(firewall: Part, _: Stack) -> Iterator[str]:
@@ -69,6 +80,15 @@ RULES = (
         why="A rule for the whole network opens each machine that is added later; CIS GCP, chapter 3.",
         fix="Set target_service_accounts, and list the ports.",
         check=_aimed,
+        types=(FIREWALL,),
+    ),
+    Rule(
+        id="firewall-narrow",
+        level=Level.MANDATORY,
+        holds="A firewall rule lets in no whole private range.",
+        why="A peering or a VPN of tomorrow comes from such a range too: NIST SP 800-41, chapter 4, deny by default.",
+        fix="Name the subnetwork's range, or a service account, as the source.",
+        check=_narrow,
         types=(FIREWALL,),
     ),
     Rule(

@@ -55,6 +55,28 @@ def _forgets(bucket: Part, _: Stack) -> Iterator[str]:
     yield "former versions are kept and paid for without end"
 
 
+def _keeps(bucket: Part, stack: Stack) -> Iterator[str]:
+    use = bucket.get("labels", "use")
+    if use not in ("models", "data"):
+        return
+    for rule in bucket.each("lifecycleRules"):
+        part = Part(bucket.resource, rule)
+        former = part.get("condition", "withState") == "ARCHIVED" or part.get("condition", "daysSinceNoncurrentTime")
+        if part.get("action", "type") == "Delete" and not former:
+            yield f"what is in it is deleted after {part.get('condition', 'age')} days, whoever uses it"
+    days = int(bucket.get("retentionPolicy", "retentionPeriod") or 0) // 86400
+    if use == "data" and days < stack.parameters.data_retention_days:
+        wanted = stack.parameters.data_retention_days
+        yield f"what is in it is kept for {days} days, and the stack asks for {wanted}"
+
+
+def _disk_stays(group: Part, stack: Stack) -> Iterator[str]:
+    for disk in group.each("statefulDisks"):
+        rule = Part(group.resource, disk).get("deleteRule")
+        if stack.parameters.protect and rule != "NEVER":
+            yield f"its disk {disk.get('deviceName')} is deleted with the machine"
+
+
 def _own_key(what: Part, _: Stack) -> Iterator[str]:
     if not (what.get("encryption", "defaultKmsKeyName") or what.get("kmsKeyName")):
         yield "it is encrypted with a key of Google's alone"
@@ -104,6 +126,24 @@ RULES = (
         fix="Keep versioning on, or a retention period, and soft delete at 7 days or more; no force_destroy.",
         check=_recoverable,
         types=(BUCKET,),
+    ),
+    Rule(
+        id="bucket-keeps",
+        level=Level.MANDATORY,
+        holds="Models and data are deleted by people alone, and data not before its time.",
+        why="A version that serves may be a year old; without its data it can be neither reproduced nor explained.",
+        fix="Remove the use from storage.delete_after_days in stacks/, and raise storage.retention_days.data.",
+        check=_keeps,
+        types=(BUCKET,),
+    ),
+    Rule(
+        id="server-disk-kept",
+        level=Level.MANDATORY,
+        holds="The disk that holds a server's state outlives its machine.",
+        why="Nomad's state is on it: with the disks of two of three servers the whole schedule is lost.",
+        fix="Set delete_rule NEVER on the stateful disk, as infra/nomad/servers.py does in a protected stack.",
+        check=_disk_stays,
+        types=("gcp:compute/instanceGroupManager:InstanceGroupManager",),
     ),
     Rule(
         id="bucket-lifecycle",

@@ -47,6 +47,12 @@ CASES = (
         "roles/compute.viewer, and nothing that it runs needs it",
     ),
     Case(
+        "machine-bucket",
+        "nomad-eu-clients-reads-store-program",
+        put("condition", to=None),
+        "every task on the machine gets roles/storage.objectViewer",
+    ),
+    Case(
         "service-account-unused",
         "kubernetes-eu-nodes",
         becomes(urn="urn:pulumi:prod::hybrid-mlops::gcp:serviceaccount/account:Account::other"),

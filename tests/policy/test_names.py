@@ -11,6 +11,7 @@ BUCKET = "foundation-buckets-models"
 CASES = (
     Case("label-missing", BUCKET, put("labels", "part-of", to=None), "labels.part-of is not set"),
     Case("label-missing", BUCKET, put("labels", "managed-by", to="hand"), "labels.managed-by is hand, not pulumi"),
+    Case("label-missing", BUCKET, put("labels", "environment", to="staging"), "environment is staging, and the stack"),
     Case("label-missing", "kubernetes-eu-cluster", put("resourceLabels", "component", to=None), "component is not set"),
     Case(
         "label-missing-in-cluster",
