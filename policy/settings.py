@@ -41,6 +41,15 @@ class Parameters(_Settings):
         default=[],
         description="What names of images may begin with, beside the stack's own repositories: `ghcr.io/owner/`.",
     )
+    schedule_minutes: int = Field(
+        default=60, gt=0, description="So many minutes are between two runs of a schedule at the least."
+    )
+    versions_cap: int = Field(default=10, gt=0, description="So many versions one dispatch makes at the most.")
+    token_hours: int = Field(default=24, gt=0, description="So many hours a task's token for others holds at the most.")
+    credential_hosts: list[Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")]] = Field(
+        default=["salesforce.com"],
+        description="Hosts that a job may send credentials to, and whatever is below their names.",
+    )
 
 
 class Exemption(_Settings):

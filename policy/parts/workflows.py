@@ -49,12 +49,13 @@ def templates(resource: Resource) -> Iterator[Part]:
         for one in spec.each("templates"):
             template = spec.inner(merged(defaults, one), f"template {one.get('name')}")
             yield template
-            for task in _tasks(template):
+            for task in tasks(template):
                 if inline := task.get("inline"):
                     yield spec.inner(merged(defaults, inline), f"{template.where}, task {task.get('name')}")
 
 
-def _tasks(template: Part) -> Iterator[Part]:
+def tasks(template: Part) -> Iterator[Part]:
+    """Every task of a DAG, or step of a list of them, as it is called; `outer` is the template."""
     groups = (*template.each("dag", "tasks"), *template.each("steps"))
     for group in groups:
         for task in group if isinstance(group, list) else [group]:

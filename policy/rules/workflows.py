@@ -9,6 +9,7 @@ from typing import Any
 
 from mlops.plan.inventory import Resource
 from mlops.plan.values import number
+from policy import times
 from policy.parts import workflows
 from policy.parts.pods import ANY, containers
 from policy.parts.workflows import CRON, WORKFLOWS, given
@@ -20,6 +21,10 @@ _KINDS = ("SparkApplication",)
 _RETRIES = 10
 _INTERPRETER = re.compile(r"(^|/)((ba|da|a|z|k)?sh|python[\d.]*|node|perl|ruby|php|pwsh|Rscript)$")
 _RUNS_TEXT = re.compile(r"-[a-z]*[ce]|--eval")
+_UID = re.compile(r"\{\{(=.*\b)?\s*workflow\.uid\b.*?\}\}")
+_OWN = re.compile(r"[\w./-]+==?\{\{\s*workflow\.uid\s*\}\}")
+_STORES = ("artifactory", "azure", "gcs", "git", "hdfs", "http", "oss", "plugin", "raw", "s3")
+_PUBLISHES = re.compile(r"(publish|deploy|upload)|\S*-maven\.pkg\.dev/\S*")
 _WHOLE = re.compile(r"\s*(- )?([\w.\-/]+: )?\{\{=\s*toJson\(.*\)\s*\}\}\s*")
 
 
@@ -141,6 +146,104 @@ def _listed(spliced: list[str]) -> str:
     return ", ".join(sorted(set(spliced)))
 
 
+def _overwritten(template: Part, _: Stack) -> Iterator[str]:
+    for one in template.each("outputs", "artifacts"):
+        artifact = template.inner(one, "")
+        if artifact.get("from") or artifact.get("fromExpression"):
+            continue  # It is another template's.
+        keys = [key for store in _STORES if (key := artifact.get(store, "key"))]
+        if not all(_UID.search(str(key)) for key in keys) or not keys:
+            yield f"artifact {artifact.get('name')} has the key {keys[0] if keys else 'of the artifact repository'}"
+
+
+def _others(template: Part, _: Stack) -> Iterator[str]:
+    if template.get("resource", "action") != "delete":
+        return
+    flags = [str(flag) for flag in template.each("resource", "flags")]
+    joined = " ".join(flags)
+    if wide := [flag for flag in flags if flag.partition("=")[0] in ("--all", "--all-namespaces", "-A")]:
+        yield f"resource.flags has {wide[0]}, which is whatever other runs have made"
+    selectors = re.findall(r"(?:--selector|-l)[= ]?(\{\{.*?\}\}|\S+?(?:\{\{.*?\}\}\S*)*)(?= |$)", joined)
+    documents = workflows.read(str(template.get("resource", "manifest") or "")) or []
+    named = [template.inner(one, "").get("metadata", "name") for one in documents]
+    # Of several, kubectl takes the last.
+    own = bool(selectors) and any(_OWN.fullmatch(term) for term in selectors[-1].split(","))
+    if not own and not (named and all(_UID.search(str(name)) for name in named)):
+        yield "it selects by no label that is {{workflow.uid}}, so that it deletes what other runs have made"
+
+
+def _publishes(one: Part, by_name: dict[str, Part], seen: set[str]) -> bool:
+    """Whether a template publishes something, or calls one that does."""
+    words = [
+        *(str(word) for kind in ("container", "script") for key in ("command", "args") for word in one.each(kind, key)),
+        *str(one.get("script", "source") or "").split(),
+    ]
+    if any(_PUBLISHES.fullmatch(word) for word in words):
+        return True
+    return any(_calls_publisher(task, by_name, seen) for task in workflows.tasks(one))
+
+
+def _calls_publisher(task: Part, by_name: dict[str, Part], seen: set[str]) -> bool:
+    name = str(task.get("template"))
+    if inline := task.get("inline"):
+        return _publishes(task.inner(inline, ""), by_name, seen)
+    if name in seen or name not in by_name:
+        return False
+    seen.add(name)
+    return _publishes(by_name[name], by_name, seen)
+
+
+def _waits(template: Part) -> dict[str, set[str]]:
+    """What each task waits for the success of, directly or not."""
+    direct: dict[str, set[str]] = {}
+    before: set[str] = set()
+    for group in template.each("steps"):
+        names = {str(template.inner(one, "").get("name")) for one in (group if isinstance(group, list) else [group])}
+        direct |= {name: set(before) for name in names}
+        before |= names
+    for one in template.each("dag", "tasks"):
+        task = template.inner(one, "")
+        terms = (term.strip() for term in str(task.get("depends") or "").split("&&"))
+        sure = {term.removesuffix(".Succeeded") for term in terms if re.fullmatch(r"[\w-]+(\.Succeeded)?", term)}
+        direct[str(task.get("name"))] = {*map(str, task.each("dependencies")), *sure}
+    for _ in direct:
+        for name, of in direct.items():
+            direct[name] = of.union(*(direct.get(other, ()) for other in of))
+    return direct
+
+
+def _too_early(part: Part, _: Stack) -> Iterator[str]:
+    spec = part if part.get("templates") else part.outer
+    assert spec, "a template is in a workflow"  # noqa: S101
+    by_name = {str(one.get("name")): one for one in (spec.inner(value, "") for value in spec.each("templates"))}
+    if spec is part:
+        end = by_name.get(str(spec.get("onExit")))
+        if end and _publishes(end, by_name, set()):
+            yield f"onExit {spec.get('onExit')} publishes, whatever became of the run"
+        return
+    tasks = {str(task.get("name")): task for task in workflows.tasks(part)}
+    publishing = {name for name, task in tasks.items() if _calls_publisher(task, by_name, set())}
+    waits = _waits(part)
+    goes_on = {name for name, task in tasks.items() if task.get("continueOn")}
+    for name in sorted(publishing):
+        after = {other for other in tasks if name in waits[other]}
+        early = (set(tasks) - publishing - after) - (waits[name] - goes_on)
+        if early:
+            yield f"{name} publishes without the success of {', '.join(sorted(early))}"
+
+
+def _often(part: Part, stack: Stack) -> Iterator[str]:
+    schedules = [str(one) for key in ("schedules", "schedule") for one in part.each("spec", key)]
+    least = stack.parameters.schedule_minutes
+    try:
+        pause = times.shortest(schedules)
+    except ValueError:
+        yield f"its schedule {', '.join(schedules)} cannot be read"
+        return
+    if pause < least:
+        yield f"its schedule {', '.join(schedules)} starts runs {pause:g} minutes apart; {least} are the least"
+
+
 def _schedule(part: Part, _: Stack) -> Iterator[str]:
     policy = part.get("spec", "concurrencyPolicy")
     if policy not in ("Forbid", "Replace"):
@@ -254,5 +357,48 @@ RULES = (
         fix="Set concurrencyPolicy: Forbid, startingDeadlineSeconds, timezone and both history limits.",
         types=(CRON,),
         check=_schedule,
+    ),
+    Rule(
+        id="workflow-schedule-often",
+        level=Level.MANDATORY,
+        holds="A schedule starts runs no more often than the stack's policies allow.",
+        why="A schedule such as * * * * * starts a run every minute (Argo's docs/cron-workflows.md), each with nodes "
+        "of its own, and none is ever caught up with.",
+        fix="Start it less often, or set schedule_minutes in policy/stacks/.",
+        types=(CRON,),
+        check=_often,
+    ),
+    Rule(
+        id="workflow-artifact-key",
+        level=Level.MANDATORY,
+        holds="The key of every output artifact holds the uid of the workflow that makes it.",
+        why="Two runs at a time under one key store each other's models, and a memoised result names files that a "
+        "later run has replaced; names of workflows may come again, uids never (Kubernetes, Object Names and IDs).",
+        fix="Begin the key with runs/{{workflow.uid}}/.",
+        types=WORKFLOWS,
+        parts=workflows.templates,
+        check=_overwritten,
+    ),
+    Rule(
+        id="workflow-deletes-own",
+        level=Level.MANDATORY,
+        holds="A step that deletes objects selects those of its own run, by its uid.",
+        why="All runs are in one namespace: a wider selector ends what others have under way (Kubernetes, Labels and "
+        "Selectors; kubectl delete, --selector and --all).",
+        fix="Label what a run makes with {{workflow.uid}}, and select by that label alone.",
+        types=WORKFLOWS,
+        parts=workflows.templates,
+        check=_others,
+    ),
+    Rule(
+        id="workflow-publishes-last",
+        level=Level.MANDATORY,
+        holds="A step that publishes waits for the success of every step of its workflow that does not wait for it.",
+        why="The Maven repository takes releases and no other in the place of one (infra/foundation/registry.py), and "
+        "whoever has fetched a library keeps it: what is out before it was verified is out for good.",
+        fix="Add the steps that verify to the step's dependencies.",
+        types=WORKFLOWS,
+        parts=_specs_and_templates,
+        check=_too_early,
     ),
 )

@@ -42,6 +42,16 @@ def _script(source: str) -> Any:
     return edit
 
 
+def _task(name: str, **values: Any) -> Any:
+    """A task of the refit's DAG with some values changed."""
+
+    def edit(inputs: dict[str, Any]) -> None:
+        refit = next(one for one in inputs["spec"]["templates"] if one["name"] == "refit")
+        next(one for one in refit["dag"]["tasks"] if one["name"] == name).update(values)
+
+    return edit
+
+
 def _schedule(*path: str, to: Any) -> Any:
     """The schedule of refits, as a stack that sets one registers it, with one value changed."""
 
@@ -71,6 +81,77 @@ def _cron() -> dict[str, Any]:
 
 
 CASES = (
+    Case(
+        "workflow-artifact-key",
+        REFIT,
+        template("select", "outputs", "artifacts", 0, "gcs", "key", to="runs/latest/model/"),
+        "template select: artifact model has the key runs/latest/model/",
+    ),
+    Case(
+        "workflow-artifact-key",
+        REFIT,
+        template("train", "outputs", "artifacts", 0, "gcs", "key", to="runs/{{inputs.parameters.trial}}/"),
+        "template train: artifact trial has the key runs/{{inputs",
+    ),
+    Case(
+        "workflow-artifact-key",
+        REFIT,
+        template("train", "outputs", "artifacts", 0, "gcs", to=None),
+        "has the key of the artifact repository",
+    ),
+    Case(
+        "workflow-deletes-own",
+        REFIT,
+        template("clear-spark", "resource", "flags", to=["sparkapplication", "--all"]),
+        "template clear-spark: resource.flags has --all",
+    ),
+    Case(
+        "workflow-deletes-own",
+        REFIT,
+        template("clear-spark", "resource", "flags", 2, to="app.kubernetes.io/part-of=hybrid-mlops"),
+        "by no label that is {{workflow.uid}}",
+    ),
+    Case(
+        "workflow-deletes-own",
+        REFIT,
+        template("clear-spark", "resource", "flags", 2, to="hybrid-mlops/run!={{workflow.uid}}"),
+        "by no label that is {{workflow.uid}}",
+    ),
+    Case(
+        "workflow-publishes-last",
+        REFIT,
+        _task("publish", dependencies=["package"]),
+        "template refit: publish publishes without the success of baseline, store, verify",
+    ),
+    Case(
+        "workflow-publishes-last",
+        REFIT,
+        _task("verify", continueOn={"failed": True}),
+        "template refit: publish publishes without the success of verify",
+    ),
+    Case(
+        "workflow-publishes-last",
+        REFIT,
+        _task("publish", dependencies=None, depends="package && (verify.Succeeded || verify.Failed)"),
+        "without the success of baseline, store, verify",
+    ),
+    Case("workflow-publishes-last", REFIT, put("spec", "onExit", to="publish"), "onExit publish publishes, whatever"),
+    Case(
+        "workflow-publishes-last",
+        REFIT,
+        template("finish", "steps", 0, 1, "template", to="publish"),
+        "template finish: record publishes without the success of clear-spark",
+    ),
+    *(
+        Case("workflow-schedule-often", METRICS, _schedule("spec", "schedules", to=[each]), says)
+        for each, says in (
+            ("* * * * *", "schedule * * * * * starts runs 1 minutes apart; 60 are the least"),
+            ("TZ=Etc/UTC 59,0 0,23 * * 0", "starts runs 1 minutes apart"),
+            ("@every 90s", "1.5 minutes apart"),
+            ("0,30 3 * * 0", "30 minutes apart"),
+            ("61 * * * *", "schedule 61 * * * * cannot be read"),
+        )
+    ),
     Case("workflow-deadline", REFIT, put("spec", "activeDeadlineSeconds", to=None), "activeDeadlineSeconds is not set"),
     Case("workflow-deadline", REFIT, template("train", "activeDeadlineSeconds", to=None), "template train: active"),
     Case(
@@ -141,6 +222,7 @@ CASES = (
         REFIT,
         template("clear-spark", "resource", "flags", 2, to="{{workflow.parameters.model}}"),
         "template clear-spark: resource.flags has {{workflow.parameters.model}}",
+        also=("workflow-deletes-own",),
     ),
     Case(
         "workflow-parameter-in-manifest",
