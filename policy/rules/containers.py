@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mlops.plan.inventory import Resource
 from policy import credentials
-from policy.parts import google
+from policy.parts import google, workflows
 from policy.parts.pods import ANY, containers, pods, security
 from policy.rule import Check, Level, Part, Rule, Stack
 
@@ -127,6 +127,12 @@ def _literal(container: Part, _: Stack) -> Iterator[str]:
             yield f"{name} holds a credential"
     if credentials.is_value(str(container.get("source") or "")):
         yield "its script holds a credential"
+
+
+def _pods_and_workflows(resource: Resource) -> Iterator[Part]:
+    yield from pods(resource)
+    if resource.type in workflows.WORKFLOWS:
+        yield from workflows.specs(resource)
 
 
 def _account(pod: Part, _: Stack) -> Iterator[str]:
@@ -267,12 +273,13 @@ RULES = (
     ),
     _rule(
         "pod-service-account",
-        "Every pod acts as a service account of its role, never as the namespace's default.",
+        "Every pod and every workflow acts as a service account of its role, never as the namespace's default.",
         "CIS GKE 4.1.4; Argo's docs/security.md, Workflow Pod Permissions: without one it is `default`, which has "
-        "whatever anyone ever bound to it.",
+        "whatever anyone ever bound to it. A workflow's own is that of each template without one, of those that it "
+        "calls from another WorkflowTemplate, and of pods that Argo adds.",
         "Set serviceAccountName to one of kubernetes.service_accounts.",
         _account,
-        parts=pods,
+        parts=_pods_and_workflows,
     ),
     _rule(
         "pod-placed",

@@ -215,6 +215,12 @@ _CONTAINERS = (
         manifest("baseline", "    serviceAccount: spark\n", ""),
         "serviceAccountName is not set, which is default",
     ),
+    Case(
+        "pod-service-account",
+        REFIT,
+        put("spec", "serviceAccountName", to=None),
+        "serviceAccountName is not set, which is default",
+    ),
     Case("pod-placed", REFIT, template("select", "nodeSelector", to=None), "template select: nodeSelector is not set"),
     Case(
         "pod-placed", REFIT, template("select", "nodeSelector", "hybrid-mlops/pool", to="gpu"), "label of no node pool"
