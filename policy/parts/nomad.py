@@ -23,14 +23,28 @@ def job(resource: Resource) -> Iterator[Part]:
     Raises:
         UndecidedError: The jobspec is not known, or cannot be read; what cannot be is a rule's to tell.
     """
-    registered = next(iter(whole(resource)))
-    try:
-        parsed = jobspec.parse(registered.get("jobspec"), "the jobspec")
-    except jobspec.JobspecError:
-        raise UndecidedError("jobspec") from None
+    registered, parsed = _parsed(resource)
+    yield registered.inner(_filled(parsed.body, variables(resource).value), "")
+
+
+def variables(resource: Resource) -> Part:
+    """The values of the job's HCL variables, by name.
+
+    Raises:
+        UndecidedError: As for `job`.
+    """
+    registered, parsed = _parsed(resource)
     given = registered.get("hcl2", "vars") or {}
     values = {name: _value(variable, given.get(name)) for name, variable in parsed.variables.items()}
-    yield registered.inner(_filled(parsed.body, values), "")
+    return registered.inner(values, "hcl2")
+
+
+def _parsed(resource: Resource) -> tuple[Part, jobspec.Jobspec]:
+    registered = next(iter(whole(resource)))
+    try:
+        return registered, jobspec.parse(registered.get("jobspec"), "the jobspec")
+    except jobspec.JobspecError:
+        raise UndecidedError("jobspec") from None
 
 
 def groups(resource: Resource) -> Iterator[Part]:

@@ -12,7 +12,8 @@ from hcl2.utils import SerializationOptions
 
 from infra.workloads import jobspec
 from mlops.plan.inventory import Resource
-from policy import credentials
+from mlops.plan.values import number
+from policy import credentials, times
 from policy.parts import nomad
 from policy.rule import Level, Part, Rule, Stack, whole
 from policy.rules.containers import is_pinned, registries
@@ -24,6 +25,8 @@ _DRIVERS = {"docker", "exec"}
 _NAMESPACES = ("network_mode", "pid_mode", "ipc_mode", "uts_mode", "userns_mode", "cgroupns")
 _SHELLS = re.compile(r"^(.*/)?((ba|da|a|z|k)?sh|python[\d.]*|node|perl|ruby)$")
 _META = re.compile(r"\$\{(NOMAD_META_|meta\.|env\[\\?\"NOMAD_META_)")
+_EXPRESSION = re.compile(r"\$\{.*?\}")
+_VARIABLE = re.compile(r"\bvar\.(\w+)")
 _SCRIPT = re.compile(r"\.(sh|bash|py|js|pl|rb)$")
 _STRONG = {"submit-job", "alloc-exec", "alloc-node-exec", "csi-write-volume", "variables-write", "sentinel-override"}
 
@@ -211,13 +214,54 @@ def _artifact(task: Part, _: Stack) -> Iterator[str]:
             yield f"artifact {artifact.get('source')} has no checksum"
 
 
-def _identity(task: Part, _: Stack) -> Iterator[str]:
+def _versions(group: Part, stack: Stack) -> Iterator[str]:
+    if group.outer is None or not group.outer.each("parameterized"):
+        return
+    count = 1 if group.get("count") is None else number(group.get("count"))
+    if count is None or count > stack.parameters.versions_cap:
+        yield f"count is {group.get('count')}, which is no number up to {stack.parameters.versions_cap}"
+
+
+def _hosts(task: Part, stack: Stack) -> Iterator[str]:
+    allowed = stack.parameters.credential_hosts
+    for env in nomad.blocks(task, "env"):
+        for key in env.value:
+            if not str(key).endswith("_HOSTS"):
+                continue
+            text = str(env.get(key))
+            hosts = _EXPRESSION.sub(",", text).split(",")
+            for expression in _EXPRESSION.findall(text):
+                names = _VARIABLE.findall(expression)
+                if not names or "NOMAD_META_" in expression:
+                    yield f"env.{key} has {expression}, which may be any host"
+                assert task.resource, "a task is in a job"  # noqa: S101
+                values = nomad.variables(task.resource)
+                hosts += [str(one) for name in names for one in values.each(name)]
+            for host in filter(None, map(str.strip, hosts)):
+                name = host.partition(":")[0].lower()
+                if not any(name == one or name.endswith(f".{one}") for one in allowed):
+                    yield f"env.{key} has {host}, which is below none of {', '.join(allowed)}"
+
+
+def _identity(task: Part, stack: Stack) -> Iterator[str]:
     for identity in nomad.blocks(task, "identity"):
         if identity.each("aud"):
-            if not identity.get("ttl"):
+            ttl = identity.get("ttl")
+            if not ttl:
                 yield f"identity {identity.get('name')} has no ttl"
+            else:
+                yield from _long(identity, str(ttl), stack.parameters.token_hours)
             if _on(identity.get("env")):
                 yield f"identity {identity.get('name')} is in the environment, where it is never renewed"
+
+
+def _long(identity: Part, ttl: str, hours: int) -> Iterator[str]:
+    try:
+        too_long = times.seconds(ttl) > hours * 3600
+    except ValueError:
+        too_long = True
+    if too_long:
+        yield f"identity {identity.get('name')} has the ttl {ttl}, which is no time up to {hours}h"
 
 
 def _acl(policy: Part, _: Stack) -> Iterator[str]:
@@ -415,10 +459,28 @@ RULES = (
     ),
     _job(
         "identity-expires",
-        "A task's identity for others expires, and is renewed in a file.",
-        "Without a ttl a stolen one is good as long as the task runs (Nomad's documentation, identity Block, `ttl`).",
-        "Set ttl, file = true, and no env.",
+        "A task's identity for others expires soon, and is renewed in a file.",
+        "Without a ttl a stolen one is good as long as the task runs, and with a long one for longer (Nomad's "
+        "documentation, identity Block, `ttl`).",
+        "Set ttl to an hour or so, file = true, and no env; token_hours in policy/stacks/ is the bound.",
         _identity,
+    ),
+    _job(
+        "dispatch-count",
+        "One dispatch makes no more versions than the stack's policies allow.",
+        "Each allocation of a dispatch trains and stores a version of its own, and waits for room on a machine of its "
+        "own (Nomad's documentation, group Block, `count`).",
+        "Set jobs.<job>.count to a few, or versions_cap in policy/stacks/.",
+        _versions,
+        nomad.groups,
+    ),
+    _job(
+        "credential-hosts",
+        "The hosts that a job may send credentials to, an environment variable ..._HOSTS, are those of the policies.",
+        "The address of the data is a parameter of a run: with a host of their own among the allowed ones, whoever may "
+        "dispatch is sent the credentials (CWE-522, Insufficiently Protected Credentials).",
+        "Remove the host from the job's variables, or name it in credential_hosts in policy/stacks/.",
+        _hosts,
     ),
     _job(
         "acl-policy",

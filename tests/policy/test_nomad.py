@@ -48,6 +48,33 @@ template {
 }
 """
 CASES = (
+    Case("nomad-dispatch-count", TRAINING, put("hcl2", "vars", "count", to="200"), f"{GROUP}: count is 200, which is"),
+    Case("nomad-dispatch-count", TRAINING, line("count = var.count", "count = 11"), f"{GROUP}: count is 11"),
+    Case(
+        "nomad-credential-hosts",
+        TRAINING,
+        put("hcl2", "vars", "salesforce_hosts", to='["login.salesforce.com", "salesforce.com.example.net:443"]'),
+        f"{TRAIN}: env.SALESFORCE_HOSTS has salesforce.com.example.net:443, which is below none of salesforce.com",
+    ),
+    Case(
+        "nomad-credential-hosts",
+        TRAINING,
+        line('join(",", var.salesforce_hosts)', '"${NOMAD_META_data_url}"'),
+        "has ${NOMAD_META_data_url}, which may be any host",
+    ),
+    Case(
+        "nomad-credential-hosts",
+        TRAINING,
+        line('join(",", var.salesforce_hosts)', '"login.salesforce.com,notsalesforce.com"'),
+        "has notsalesforce.com, which",
+    ),
+    Case(
+        "nomad-identity-expires",
+        TRAINING,
+        line('ttl  = "1h"', 'ttl  = "8760h"'),
+        f"{STORE}: identity google has the ttl 8760h, which is no time up to 24h",
+    ),
+    Case("nomad-identity-expires", TRAINING, line('ttl  = "1h"', 'ttl  = "${NOMAD_META_ttl}"'), "which is no time"),
     Case("nomad-job-readable", TRAINING, line('job "', 'jobs "'), "holds 0 jobs"),
     Case("nomad-job-readable", TRAINING, put("json", to=True), "registered as JSON"),
     Case("nomad-job-readable", TRAINING, put("hcl2", "allowFs", to=True), "hcl2.allowFs puts files into it"),
