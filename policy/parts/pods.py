@@ -5,14 +5,27 @@ SparkApplication (registered, or inside a template's manifest), or an object suc
 not here: of a Helm release a stack has nothing but values.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlops.plan.inventory import Resource
+from mlops.plan.values import number
 from policy.parts import workflows
 from policy.rule import Part, UndecidedError, whole
 
 ANY = ("kubernetes:*",)
+_POWERS = {
+    "n": 1e-9,
+    "u": 1e-6,
+    "m": 1e-3,
+    "": 1,
+    "k": 1e3,
+    **{unit: 1000.0**power for power, unit in enumerate("MGTPE", 2)},
+    **{f"{unit}i": 1024.0**power for power, unit in enumerate("KMGTPE", 1)},
+}
+_QUANTITY = re.compile(r"(\d+\.?\d*(?:[eE][+-]?\d{1,2})?|\.\d+)([numkMGTPE]?|[KMGTPE]i)")
+_SPARK = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024**2}
 _LEAVES = ("container", "script", "containerSet", "resource", "data", "http", "plugin")
 _POD = {
     "Pod": ("spec",),
@@ -48,6 +61,12 @@ def containers(resource: Resource) -> Iterator[Part]:
                 name = container.get("name")
                 # Spark's own container is what people mean by the driver.
                 yield pod.inner(container, "" if pod.where.split(", ")[-1] == name else f"{called} {name}")
+
+
+def quantity(text: str) -> float | None:
+    """A quantity as Kubernetes writes it, 500m or 2Gi, in cores or bytes; None for what is none."""
+    found = _QUANTITY.fullmatch(text)
+    return float(found[1]) * _POWERS[found[2]] if found else None
 
 
 def security(container: Part, *path: str) -> Any:
@@ -95,7 +114,7 @@ def _of_spark(application: Part) -> Iterator[Part]:
     driver = application.get("spec", "driver", "serviceAccount")
     for role in ("driver", "executor"):
         own = application.inner(application.get("spec", role) or {}, "")
-        memory = own.get("memory")
+        memory = _spark_memory(application, own)
         container = {
             "name": role,
             "image": own.get("image") or application.get("spec", "image"),
@@ -122,6 +141,25 @@ def _of_spark(application: Part) -> Iterator[Part]:
             "initContainers": own.each("initContainers"),
         }
         yield application.inner(workflows.merged(own.get("template", "spec") or {}, pod), role)
+
+
+def _spark_memory(application: Part, own: Part) -> str | None:
+    """What Spark asks for: a JVM's heap, and what is beside it (spark.kubernetes.memoryOverheadFactor)."""
+    heap, beside = own.get("memory"), own.get("memoryOverhead")
+    if heap is None:
+        return None
+    factor = application.get("spec", "memoryOverheadFactor")
+    if factor is None:
+        factor = 0.4 if application.get("spec", "type") in ("Python", "R") else 0.1
+    amounts = [_mebibytes(str(heap)), _mebibytes(str(beside)) if beside else None]
+    if amounts[0] is None or not number(factor):
+        return str(heap)
+    return f"{amounts[0] + (amounts[1] or max(384.0, amounts[0] * float(factor))):.0f}Mi"
+
+
+def _mebibytes(text: str) -> float | None:
+    found = re.fullmatch(r"(\d{1,12})([kmgt]?)b?", text.lower())
+    return int(found[1]) * _SPARK[found[2] or "m"] if found else None
 
 
 def _pairs(values: Any) -> list[dict[str, Any]]:

@@ -7,15 +7,18 @@ own kinds. "PSS" is Kubernetes' Pod Security Standards (kubernetes.io/docs/conce
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+from mlops.plan.capacity import machine
 from mlops.plan.inventory import Resource
 from policy import credentials
 from policy.parts import google, workflows
-from policy.parts.pods import ANY, containers, pods, security
-from policy.rule import Check, Level, Part, Rule, Stack
+from policy.parts.pods import ANY, containers, pods, quantity, security
+from policy.rule import Check, Level, Part, Rule, Stack, UndecidedError
 
 # PSS, profile restricted, "Volume Types".
 _VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+_CONTAINERS = ("containers", "initContainers")
 _PINNED = re.compile(r"@sha256:[0-9a-f]{64}$|:[0-9a-f]{12,64}$|:v?\d+\.\d+\.\d+[\w.+-]*$")
 _REPOSITORY = "gcp:artifactregistry/repository:Repository"
 
@@ -143,12 +146,18 @@ def _account(pod: Part, _: Stack) -> Iterator[str]:
         yield f"serviceAccountName {account} is whatever a run's submitter says"
 
 
-def _placed(pod: Part, stack: Stack) -> Iterator[str]:
+def _selected(pod: Part, stack: Stack) -> list[Part]:
+    """The node pools that a pod may go to by its selector."""
     pools = [Part(one, one.inputs) for one in stack.inventory.of_type(google.NODE_POOL)]
-    if not pools:
-        return  # The cluster is someone else's.
     wanted = {key: pod.get("nodeSelector", key) for key in pod.get("nodeSelector") or {}}
-    fitting = [pool for pool in pools if all(pool.get("nodeConfig", "labels", key) == wanted[key] for key in wanted)]
+    return [pool for pool in pools if all(pool.get("nodeConfig", "labels", key) == wanted[key] for key in wanted)]
+
+
+def _placed(pod: Part, stack: Stack) -> Iterator[str]:
+    if not stack.inventory.of_type(google.NODE_POOL):
+        return  # The cluster is someone else's.
+    wanted = pod.get("nodeSelector") or {}
+    fitting = _selected(pod, stack)
     if not wanted:
         yield "nodeSelector is not set, so that it goes to the nodes of the platform's own operators"
     elif not fitting:
@@ -173,6 +182,38 @@ def _refused(pod: Part, pool: Part) -> Iterator[str]:
             for one in tolerations
         ):
             yield f"{key}={value}:{called}"
+
+
+def _fits(pod: Part, stack: Stack) -> Iterator[str]:
+    machines: list[tuple[float, float]] = []
+    for pool in _selected(pod, stack):
+        kind = pool.get("nodeConfig", "machineType")
+        if (has := machine(kind)) is None:
+            raise UndecidedError(f"what a machine {kind} has")
+        machines.append(has)
+    asked: dict[str, float] = {}
+    for what in ("cpu", "memory"):
+        together, first = ([_asked(one, what) for one in _containers(pod, kind)] for kind in _CONTAINERS)
+        if strange := [text for text, amount in (*together, *first) if amount is None]:
+            yield f"requests.{what} is {strange[0]}, which is no quantity, so that it fits no node"
+            return
+        # Init containers run one after the other, before the rest.
+        asked[what] = max([sum(amount or 0 for _, amount in together), *(amount or 0 for _, amount in first)])
+    cpu, memory = asked["cpu"], asked["memory"] / 2**30
+    if machines and not any(cpu <= vcpu and memory <= has for vcpu, has in machines):
+        most = ", ".join(f"{vcpu:g} vCPU and {has:g} GiB" for vcpu, has in machines)
+        yield f"it asks for {cpu:g} CPU and {memory:g} GiB, and the machines of its pool have {most}"
+
+
+def _containers(pod: Part, kind: str) -> list[Part]:
+    return [pod.inner(one, "") for one in pod.each(kind)]
+
+
+def _asked(container: Part, what: str) -> tuple[Any, float | None]:
+    # A limit alone is a request too.
+    found = [container.get("resources", kind, what) for kind in ("requests", "limits")]
+    text = next((one for one in found if one is not None), "0")
+    return text, quantity(str(text))
 
 
 def _pairs(labels: dict[str, str]) -> str:
@@ -288,6 +329,17 @@ RULES = (
         "it waits until the workflow's deadline (Kubernetes, Assigning Pods to Nodes; Taints and Tolerations).",
         "Place it by the context's `pools`, or add the node pool to kubernetes.clusters.",
         _placed,
+        parts=pods,
+        across=True,
+    ),
+    _rule(
+        "pod-fits",
+        "No pod asks for more than a machine of the node pool that it selects has.",
+        "A pod that fits no node stays Pending, and a cluster autoscaler adds none for it, so that it waits until the "
+        "workflow's deadline (Kubernetes, Resource Management for Pods and Containers; Node Autoscaling). What GKE and "
+        "its own pods take of a node is not counted here, so leave a tenth.",
+        "Ask for less, or give the pool in kubernetes.clusters a larger machine_type.",
+        _fits,
         parts=pods,
         across=True,
     ),

@@ -221,6 +221,25 @@ _CONTAINERS = (
         put("spec", "serviceAccountName", to=None),
         "serviceAccountName is not set, which is default",
     ),
+    Case(
+        "pod-fits",
+        REFIT,
+        template("train", "container", "resources", "requests", "memory", to="64Gi"),
+        "template train: it asks for 1 CPU and 64 GiB",
+    ),
+    Case(
+        "pod-fits", REFIT, template("train", "container", "resources", "requests", "cpu", to="96500m"), "for 96.5 CPU"
+    ),
+    Case("pod-fits", REFIT, template("train", "container", "resources", "requests", "cpu", to="much"), "no quantity"),
+    Case(
+        "pod-fits", REFIT, manifest("baseline", "memory: 1536m", "memory: 100g"), f"{DRIVER}: it asks for 1 CPU and 14"
+    ),
+    Case(
+        "pod-fits",
+        REFIT,
+        _beside("sidecars", resources={"requests": {"cpu": "1", "memory": "1Ti"}, "limits": {"memory": "1Ti"}}),
+        "template train: it asks for 2 CPU and 1026 GiB",
+    ),
     Case("pod-placed", REFIT, template("select", "nodeSelector", to=None), "template select: nodeSelector is not set"),
     Case(
         "pod-placed", REFIT, template("select", "nodeSelector", "hybrid-mlops/pool", to="gpu"), "label of no node pool"
