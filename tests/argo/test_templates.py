@@ -6,6 +6,7 @@ Every check is also shown objects with one thing wrong, and must find it.
 import copy
 import dataclasses
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -245,6 +246,14 @@ def test_parameters_stand_in_one_place() -> None:
         assert {p["name"]: p.get("value") for p in one["spec"]["arguments"]["parameters"]} == {
             name: value.get("default") for name, value in other.items()
         }
+
+
+def test_the_most_trials_that_a_run_may_ask_for_end_before_its_deadline() -> None:
+    declared = yaml.safe_load((FOLDER / "parameters.yaml").read_text())["parameters"]
+    spec = render(bare())[2]["spec"]
+    train = next(one for one in spec["templates"] if one["name"] == "train")
+    rounds = math.ceil(declared["trials"]["maximum"] / spec["parallelism"])
+    assert rounds * train["activeDeadlineSeconds"] <= spec["activeDeadlineSeconds"]
 
 
 def test_a_stack_that_lacks_an_image_or_names_an_unknown_step_is_told() -> None:

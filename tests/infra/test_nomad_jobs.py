@@ -170,6 +170,12 @@ def test_a_job_under_another_name_than_its_folder_is_told(tree: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("stack", "hooks"), [("prod", {"beforeDelete": ["nomad-drain"]}), ("local", {})])
+def test_runs_end_before_their_job_is_deleted_in_a_nomad_of_the_stacks(stack: str, hooks: dict[str, list[str]]) -> None:
+    jobs = [job for job in record(stack).of_type("nomad:index/job:Job") if "parameterized {" in job.inputs["jobspec"]]
+    assert [job.hooks for job in jobs] == [hooks]
+
+
 def test_without_a_nomad_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     from infra import providers, settings
 
