@@ -3,6 +3,7 @@
 from policy.rule import Rule
 from policy.rules import (
     across,
+    agents,
     containers,
     cost,
     gke,
@@ -21,6 +22,7 @@ from policy.rules import (
 
 ALL: tuple[Rule, ...] = (
     *across.RULES,
+    *agents.RULES,
     *containers.RULES,
     *cost.RULES,
     *gke.RULES,
