@@ -19,8 +19,9 @@ class Case:
 
     Attributes:
         rule: The rule that is broken.
-        resource: The logical name of the resource that is changed.
-        edit: Changes the resource's inputs in place; or returns the attributes of the resource to replace.
+        resource: The logical name of the resource that is changed; `stack` for the stack's outputs.
+        edit: Changes the resource's inputs, or the stack's outputs, in place; or returns the attributes of the resource
+            to replace.
         says: What is in the verdict's place or message.
         of: The stack.
         also: Other rules that the same change breaks; what follows from it across resources is not told here.
@@ -83,6 +84,12 @@ def _broken(inventory: Inventory) -> list[Verdict]:
 
 
 def _changed(inventory: Inventory, case: Case) -> Inventory:
+    if case.resource == "stack":
+        outputs = copy.deepcopy(inventory.outputs)
+        case.edit(outputs)
+        assert outputs != inventory.outputs, "the edit changes nothing"
+        return inventory.model_copy(update={"outputs": outputs})
+
     def changed(resource: Resource) -> Resource:
         if resource.name != case.resource or not resource.custom:
             return resource
