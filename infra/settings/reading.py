@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from infra.settings import checks
 from infra.settings.fields import MAP, NUMBER, SettingsError
@@ -46,6 +46,9 @@ def read_config(stack: str, folder: Path = STACKS) -> tuple[dict[str, Any], set[
 
     Returns:
         The configuration by its full keys, and which of these hold an encrypted value.
+
+    Raises:
+        SettingsError: There is no such stack, its file is no configuration, or a secret stands in it in clear.
     """
     import yaml
 
@@ -60,9 +63,11 @@ def read_config(stack: str, folder: Path = STACKS) -> tuple[dict[str, Any], set[
     config = document.get("config", {}) if isinstance(document, dict) else None
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise SettingsError(f"{_name(stack)}: has no map named config, so nothing was read; put the settings under one")
+    prefix = f"{PROJECT}:"
+    given = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
+    _refuse_in_clear(given, _name(stack))
     secret = {key for key, value in config.items() if _has_secret(value)}
     config = {key: _without_secrets(value, key) for key, value in config.items()}
-    prefix = f"{PROJECT}:"
     own = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
     return config | {prefix + key: value for key, value in _stood_in_for(own, Settings).items()}, secret
 
@@ -73,6 +78,7 @@ def from_pulumi() -> Settings:
     from pulumi.runtime import config as runtime
 
     values: dict[str, Any] = {}
+    plain: dict[str, Any] = {}
     # Pulumi lists no keys: those that it handed over are in its environment, or where a test or the recorder set them.
     for key in {*runtime.CONFIG.get(), *runtime.get_config_env()}:
         namespace, _, name = key.partition(":")
@@ -83,6 +89,9 @@ def from_pulumi() -> Settings:
                 values[name] = json.loads(text)
             except ValueError:
                 values[name] = text
+            if not runtime.is_config_secret(key):
+                plain[name] = values[name]
+    _refuse_in_clear(plain, _name(pulumi.get_stack()))
     return parse(values, _name(pulumi.get_stack()))
 
 
@@ -119,6 +128,41 @@ def parse(values: Mapping[str, Any], origin: str) -> Settings:
 
 def _name(stack: str) -> str:
     return f"stacks/Pulumi.{stack}.yaml"
+
+
+def _refuse_in_clear(values: Mapping[str, Any], origin: str) -> None:
+    if clear := list(_in_clear(values, Settings)):
+        raise SettingsError(
+            "\n".join(
+                f"{origin}: {PROJECT}:{key}: is a secret in clear, so whoever may read the file has it; have another "
+                f"made where it is from, and set that by `pulumi config set --secret --path {PROJECT}:{key}`"
+                for key in clear
+            )
+        )
+
+
+def _in_clear(values: Any, model: type[BaseModel], path: str = "") -> Iterator[str]:
+    """The key of every secret that is not encrypted in a model's values, or in what a map or list holds of it."""
+    if isinstance(values, list):
+        for i, value in enumerate(values):
+            yield from _in_clear(value, model, f"{path}{i}.")
+    if not isinstance(values, dict):
+        return
+    for name, field in model.model_fields.items():
+        value, key = values.get(name), f"{path}{name}"
+        below = _below(field.annotation)
+        if _is_secret(field.annotation):
+            if value is not None and not _has_secret(value):
+                yield key
+        elif below and _is_map(field.annotation) and isinstance(value, dict):
+            for each, inner in value.items():
+                yield from _in_clear(inner, below, f"{key}.{each}.")
+        elif below:
+            yield from _in_clear(value, below, f"{key}.")
+
+
+def _is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
 
 
 def _has_secret(value: object) -> bool:

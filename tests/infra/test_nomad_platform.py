@@ -37,7 +37,7 @@ def add_us(config: dict[str, Any]) -> None:
         "local_port": 14656,
     }
     config["hybrid-mlops:network"]["subnets"]["us-central1"] = {"nodes": "10.20.0.0/20"}
-    config["hybrid-mlops:salesforce"] = {"client_id": "the-key", "client_secret": "hunter2"}
+    config["hybrid-mlops:salesforce"] = {key: {"secure": "v1:ciphertext"} for key in ("client_id", "client_secret")}
 
 
 def test_a_region_is_added_by_settings_alone(scratch_checkout: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_region_is_added_by_settings_alone(scratch_checkout: Path) -> None:
         assert trust["oidc"]["issuerUri"] == f"https://{region}.nomad.stand-in-project.internal"
         assert trust["attributeCondition"] == f'assertion.sub.startsWith("{region}:")'
         assert trust["oidc"]["jwksJson"] == JWKS
-    assert "hunter2" not in inventory.model_dump_json()
+    assert "[secret hybrid-mlops:salesforce" not in inventory.model_dump_json(), "it is marked wherever it goes"
 
 
 def test_a_task_may_create_and_read_its_own_jobs_models_and_nothing_else(scratch_checkout: Path) -> None:

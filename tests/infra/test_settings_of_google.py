@@ -192,6 +192,15 @@ BAD: list[tuple[Mapping[str, Any], str, str]] = [
 ]  # fmt: skip
 
 
+ENCRYPTED = {key: {"secure": "v1:ciphertext"} for key in ("client_id", "client_secret")}
+"""Salesforce's credentials as `pulumi config set --secret` writes them."""
+# Of a stack file: by the time that settings are validated, what was encrypted is in clear.
+IN_CLEAR = [
+    ({"salesforce": {**ENCRYPTED, "client_secret": "the-secret-is-secret"}}, "salesforce.client_secret"),
+    ({"salesforce": {**ENCRYPTED, "client_id": 4711}}, "salesforce.client_id"),
+]
+
+
 def changed(changes: Mapping[str, Any]) -> dict[str, Any]:
     values = copy.deepcopy(GOOD)
     for path, value in changes.items():
@@ -234,7 +243,7 @@ def test_a_contradiction_is_told_in_one_line(changes: Mapping[str, Any], key: st
 
 def test_what_only_the_owner_knows_is_stood_in_for_without_pulumi(tmp_path: Path) -> None:
     outside = {"gcp.project": GONE, "gcp.project_number": GONE, "gcp.budget.billing_account": GONE}
-    written(tmp_path, changed({**outside, "nomad.release.sha256": GONE}))
+    written(tmp_path, changed({**outside, "nomad.release.sha256": GONE, "salesforce": ENCRYPTED}))
     read = settings.load("cloud", tmp_path)
     assert read.gcp
     assert read.gcp.budget
@@ -242,7 +251,7 @@ def test_what_only_the_owner_knows_is_stood_in_for_without_pulumi(tmp_path: Path
     assert (read.gcp.project, read.gcp.project_number) == ("stand-in-project", "000000000000")
     assert (read.gcp.budget.billing_account, set(read.nomad.release.sha256)) == ("000000-000000-000000", {"0"})
     # What the owner did set is kept, and a part that the stack leaves out is not made up.
-    written(tmp_path, changed({"gcp.project_number": GONE, "gcp.budget": GONE}))
+    written(tmp_path, changed({"gcp.project_number": GONE, "gcp.budget": GONE, "salesforce": ENCRYPTED}))
     read = settings.load("cloud", tmp_path)
     assert read.gcp
     assert (read.gcp.project, read.gcp.project_number, read.gcp.budget) == ("example-project", "000000000000", None)
@@ -255,7 +264,7 @@ def test_pulumi_refuses_a_stack_without_what_only_the_owner_knows(monkeypatch: p
     monkeypatch.setattr(pulumi, "get_stack", lambda: "cloud")
 
     def read() -> None:
-        set_all_config(config)
+        set_all_config(config, ["hybrid-mlops:salesforce"])
         settings.from_pulumi()
 
     with pytest.raises(SettingsError) as raised:
@@ -277,7 +286,36 @@ def test_secrets_do_not_print() -> None:
 
 
 def test_a_stack_file_shows_no_encrypted_value(tmp_path: Path) -> None:
-    written(tmp_path, changed({"salesforce.client_secret": {"secure": "v1:ciphertext"}}))
+    written(tmp_path, changed({"salesforce": ENCRYPTED}))
     read = settings.load("cloud", tmp_path)
     assert read.salesforce
     assert read.salesforce.client_secret.get_secret_value() == "[secret hybrid-mlops:salesforce.client_secret]"
+
+
+@pytest.mark.parametrize(("changes", "key"), IN_CLEAR, ids=[key for _, key in IN_CLEAR])
+def test_a_secret_in_clear_is_refused_in_one_line(changes: Mapping[str, Any], key: str, tmp_path: Path) -> None:
+    written(tmp_path, changed(changes))
+    with pytest.raises(SettingsError) as raised:
+        settings.load("cloud", tmp_path)
+    line = (
+        rf"hybrid-mlops:{key}: is a secret in clear, so .+; .+ `pulumi config set --secret --path hybrid-mlops:{key}`"
+    )
+    assert re.fullmatch(rf"stacks/Pulumi\.cloud\.yaml: {line}", str(raised.value)), raised.value
+    assert "-is-secret" not in str(raised.value), "no secret is told"
+
+
+def test_pulumi_refuses_a_secret_that_was_set_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "cloud")
+
+    def read(secret: list[str]) -> None:
+        set_all_config({f"hybrid-mlops:{key}": json.dumps(value) for key, value in GOOD.items()}, secret)
+        settings.from_pulumi()
+
+    contextvars.copy_context().run(read, ["hybrid-mlops:salesforce"])
+    with pytest.raises(SettingsError) as raised:
+        contextvars.copy_context().run(read, [])
+    assert [line.split(": ")[1] for line in str(raised.value).splitlines()] == [
+        "hybrid-mlops:salesforce.client_id",
+        "hybrid-mlops:salesforce.client_secret",
+    ]
+    assert "-is-secret" not in str(raised.value), "no secret is told"
