@@ -21,6 +21,9 @@ _UNITS = re.compile(r"[\w@.-]+\.(?:service|timer)")
 _PROGRAM = re.compile(r"[\w.-]+\.sh\b")
 _BRACES = re.compile(r"(\S*)\{([\w,.-]+,[\w,.-]+)\}(\S*)")
 
+_MOST = 1000
+"""So many ways to write a command out, and so long a one, are looked at: a change that is judged may hold anything."""
+
 
 @dataclass(frozen=True)
 class Script:
@@ -132,7 +135,7 @@ def expanded(text: str) -> list[str]:
     found = []
     for line in lines:
         used = [name for name in values if re.search(rf"\$\{{?{name}\b", line)]
-        for chosen in itertools.product(*(values[name] for name in used)):
+        for chosen in itertools.islice(itertools.product(*(values[name] for name in used)), _MOST):
             written = line
             for name, value in zip(used, chosen, strict=True):
                 written = re.sub(rf"\"?\$(?:{name}\b|\{{{name}\}})\"?", lambda _, value=value: value, written)
@@ -146,7 +149,7 @@ def _started(command: str) -> list[str]:
         r"\bdisable\b|\bmask\b", command
     ):
         return []
-    while braces := _BRACES.search(command):
+    while len(command) < _MOST and (braces := _BRACES.search(command)):
         names = " ".join(f"{braces[1]}{each}{braces[3]}" for each in braces[2].split(","))
         command = command[: braces.start()] + names + command[braces.end() :]
     return _UNITS.findall(command)
