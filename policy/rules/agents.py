@@ -18,12 +18,12 @@ _SECONDS = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
 
 _WORD = r"(?<![^\s;&|(])"
 _INTERPRETER = (
-    rf"{_WORD}(?:(?:sudo|env|exec)\s+(?:-\S+\s+){0, 5}){0, 3}(?:[^\s;&|(]*/)?"
+    rf"{_WORD}(?:(?:sudo|env|exec)\s+(?:-\S+\s+){{0,5}}){{0,3}}(?:[^\s;&|(]*/)?"
     r"(?:(?:ba|da|z|k)?sh|(?:python|perl|ruby|node)[\d.]*)\b"
 )
 # Of a pipe into a shell: what it runs comes by the pipe, unless it is given a program by name.
-_FROM_A_PIPE = re.compile(rf"\|&?\s*(?:{_INTERPRETER})(?:\s+-\S*){0, 9}\s*(?:$|[|;&)>]|-s\b|--\s)")
-_SUBSTITUTED = re.compile(rf"(?:{_INTERPRETER}|{_WORD}(?:eval|source|\.))\s+(?:-\w+\s+){0, 5}\"?(?:<\(|\$\(|`)")
+_FROM_A_PIPE = re.compile(rf"\|&?\s*(?:{_INTERPRETER})(?:\s+-\S*){{0,9}}\s*(?:$|[|;&)>]|-s\b|--\s)")
+_SUBSTITUTED = re.compile(rf"(?:{_INTERPRETER}|{_WORD}(?:eval|source|\.))\s+(?:-\w+\s+){{0,5}}\"?(?:<\(|\$\(|`)")
 _FETCHED = re.compile(r"\b(?:curl|wget|google)\s")
 _HOST = re.compile(r"\bhttps?://([^/\s\"':]+)")
 _INTO_A_FILE = re.compile(
