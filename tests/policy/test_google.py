@@ -114,7 +114,13 @@ CASES = (
     Case("network-public", SSH, put("sourceRanges", to=["0.0.0.0/0"]), "from 0.0.0.0/0 by tcp:22"),
     Case("firewall-narrow", SSH, put("sourceRanges", to=["10.0.0.0/8"]), "lets in 10.0.0.0/8"),
     Case("firewall-aimed", SSH, put("targetServiceAccounts", to=None), "every machine of the network"),
-    Case("firewall-aimed", SSH, put("allows", to=[{"protocol": "tcp"}]), "every port of tcp"),
+    Case(
+        "firewall-aimed",
+        SSH,
+        put("allows", to=[{"protocol": "tcp"}]),
+        "every port of tcp",
+        also=("nomad-gossip-ports",),
+    ),
     Case("network-default", "foundation-network-vpc", put("autoCreateSubnetworks", to=True), "in every region"),
     Case("subnetwork-logs", "foundation-network-europe-west1", put("logConfig", to=None), "no flow logs"),
     Case(
