@@ -17,17 +17,17 @@ from infra.workloads import jobspec
 from mlops.plan.inventory import Inventory, Resource
 from mlops.plan.order import ancestors
 from mlops.plan.values import at, every
+from policy.parts import nomad
+from policy.parts.google import ACCOUNT, NODE_POOL
+from policy.parts.nomad import JOB
 
-JOB = "nomad:index/job:Job"
 TEMPLATES = ("kubernetes:argoproj.io/v1alpha1:WorkflowTemplate", "kubernetes:argoproj.io/v1alpha1:CronWorkflow")
 RELEASE = "kubernetes:helm.sh/v3:Release"
 MACHINES = (
     "gcp:compute/instanceTemplate:InstanceTemplate",
     "gcp:compute/regionInstanceTemplate:RegionInstanceTemplate",
 )
-NODE_POOL = "gcp:container/nodePool:NodePool"
 _VERSION = "gcp:secretmanager/secretVersion:SecretVersion"
-ACCOUNT = "gcp:serviceaccount/account:Account"
 
 # What a role lets its holder do with objects; to be told that an object is not there needs `list` on the whole bucket.
 _OBJECTS = {
@@ -205,7 +205,7 @@ def _of_a_job(job: Resource, supply: Supply) -> Iterator[Need]:
         urns = met if isinstance(met, frozenset) else frozenset(resource.urn for resource in met)
         return Need(who, job.urn, what, urns)
 
-    pool = _value(spec.body.get("node_pool", "default"), given, spec)
+    pool = next(nomad.job(job)).get("node_pool") or "default"
     named = lambda kind, name: (one for one in supply.of(kind) if one.inputs.get("name") == name)  # noqa: E731
     yield need(f"the namespace {namespace}", named("nomad:index/namespace:Namespace", namespace))
     yield need(f"the node pool {pool}", named("nomad:index/nodePool:NodePool", pool))
@@ -283,11 +283,6 @@ def _tasks(spec: jobspec.Jobspec) -> Iterator[tuple[str, str, Mapping[str, Any]]
             for tasks in body.get("task", []):
                 for task, definition in tasks.items():
                     yield group, task, definition
-
-
-def _value(value: Any, given: Mapping[str, str], spec: jobspec.Jobspec) -> Any:
-    found = re.fullmatch(r"\$\{var\.(\w+)\}", str(value))
-    return given.get(found[1], spec.variables[found[1]].default) if found else value
 
 
 # Kubernetes.

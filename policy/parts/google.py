@@ -16,6 +16,7 @@ INSTANCES = (
 NODE_POOL = "gcp:container/nodePool:NodePool"
 CLUSTER = "gcp:container/cluster:Cluster"
 MACHINES = (*INSTANCES, NODE_POOL, CLUSTER)
+FIREWALL = "gcp:compute/firewall:Firewall"
 ACCOUNT = "gcp:serviceaccount/account:Account"
 
 

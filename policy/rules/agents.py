@@ -8,7 +8,6 @@ from typing import Any
 from policy.parts import agents, google
 from policy.rule import Check, Level, Part, Rule, Stack, UndecidedError
 
-FIREWALL = "gcp:compute/firewall:Firewall"
 CERTIFICATES = ("tls:index/locallySignedCert:LocallySignedCert", "tls:index/selfSignedCert:SelfSignedCert")
 _DRIVERS = {"docker", "exec"}
 _METADATA = "169.254.169.254"
@@ -335,6 +334,6 @@ RULES = (
         why="Nomad's page of requirements, chapter on ports: Serf needs both; by one alone healthy servers are failed.",
         fix="Open 4648 by both protocols, as infra/nomad/firewall.py does.",
         check=_serf,
-        types=(FIREWALL,),
+        types=(google.FIREWALL,),
     ),
 )

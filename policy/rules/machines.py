@@ -7,13 +7,10 @@ import re
 from collections.abc import Iterator
 
 from infra.machines import machine
+from policy import credentials
 from policy.parts import google
 from policy.rule import Check, Level, Part, Rule, Stack
 
-# What only a credential looks like: a private key, a token of GitHub's, a key of Google's or of Amazon's.
-_CREDENTIAL = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bgh[pousr]_\w{30,}|\bAIza[\w-]{30,}|\bAKIA[A-Z0-9]{16}\b"
-)
 _LOGIN = {"block-project-ssh-keys": "TRUE", "enable-oslogin": "TRUE", "serial-port-enable": "FALSE"}
 
 
@@ -52,7 +49,7 @@ def _own_account(machines: Part, _: Stack) -> Iterator[str]:
 def _private(machines: Part, _: Stack) -> Iterator[str]:
     for interface in machines.each("networkInterfaces"):
         for key in ("accessConfigs", "ipv6AccessConfigs"):
-            if Part(machines.resource, interface).get(key):
+            if machines.inner(interface, "").get(key):
                 yield f"networkInterfaces.{key} gives it a public address"
 
 
@@ -64,7 +61,7 @@ def _forwarding(machines: Part, _: Stack) -> Iterator[str]:
 def _encrypted(machines: Part, _: Stack) -> Iterator[str]:
     if machines.outer is None:
         for disk in machines.each("disks"):
-            if not Part(machines.resource, disk).get("diskEncryptionKey", "kmsKeySelfLink"):
+            if not machines.inner(disk, "").get("diskEncryptionKey", "kmsKeySelfLink"):
                 yield f"disk {disk.get('deviceName') or 'boot'} has no key of the stack's"
     elif machines.outer.get("removeDefaultNodePool") is not True and not machines.get("bootDiskKmsKey"):
         yield "bootDiskKmsKey is not set"
@@ -72,7 +69,7 @@ def _encrypted(machines: Part, _: Stack) -> Iterator[str]:
 
 def _told_nothing_secret(machines: Part, _: Stack) -> Iterator[str]:
     for key in machines.get("metadata") or {}:
-        if _CREDENTIAL.search(str(machines.get("metadata", key))):
+        if credentials.is_value(str(machines.get("metadata", key))):
             yield f"metadata.{key} holds what looks like a credential"
 
 

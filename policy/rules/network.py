@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from policy.parts import google
 from policy.rule import Level, Part, Rule, Stack, UndecidedError
 
-FIREWALL = "gcp:compute/firewall:Firewall"
 NETWORK = "gcp:compute/network:Network"
 SUBNETWORK = "gcp:compute/subnetwork:Subnetwork"
 
@@ -42,7 +41,7 @@ def _aimed(firewall: Part, _: Stack) -> Iterator[str]:
     if not (firewall.get("targetServiceAccounts") or firewall.get("targetTags")):
         yield "it opens every machine of the network"
     for allowed in firewall.each("allows"):
-        part = Part(firewall.resource, allowed)
+        part = firewall.inner(allowed, "")
         protocol = part.get("protocol")
         if protocol == "all" or (protocol in ("tcp", "udp") and not part.get("ports")):
             yield f"it opens every port of {protocol}"
@@ -80,7 +79,7 @@ RULES = (
         why="A rule for the whole network opens each machine that is added later; CIS GCP, chapter 3.",
         fix="Set target_service_accounts, and list the ports.",
         check=_aimed,
-        types=(FIREWALL,),
+        types=(google.FIREWALL,),
     ),
     Rule(
         id="firewall-narrow",
@@ -89,7 +88,7 @@ RULES = (
         why="A peering or a VPN of tomorrow comes from such a range too: NIST SP 800-41, chapter 4, deny by default.",
         fix="Name the subnetwork's range, or a service account, as the source.",
         check=_narrow,
-        types=(FIREWALL,),
+        types=(google.FIREWALL,),
     ),
     Rule(
         id="network-default",

@@ -48,7 +48,7 @@ def _forgets(bucket: Part, _: Stack) -> Iterator[str]:
     if bucket.get("versioning", "enabled") is not True:
         return
     for rule in bucket.each("lifecycleRules"):
-        part = Part(bucket.resource, rule)
+        part = bucket.inner(rule, "")
         former = part.get("condition", "daysSinceNoncurrentTime") or part.get("condition", "numNewerVersions")
         if former and part.get("action", "type") == "Delete":
             return
@@ -60,7 +60,7 @@ def _keeps(bucket: Part, stack: Stack) -> Iterator[str]:
     if use not in ("models", "data"):
         return
     for rule in bucket.each("lifecycleRules"):
-        part = Part(bucket.resource, rule)
+        part = bucket.inner(rule, "")
         former = part.get("condition", "withState") == "ARCHIVED" or part.get("condition", "daysSinceNoncurrentTime")
         if part.get("action", "type") == "Delete" and not former:
             yield f"what is in it is deleted after {part.get('condition', 'age')} days, whoever uses it"
@@ -72,7 +72,7 @@ def _keeps(bucket: Part, stack: Stack) -> Iterator[str]:
 
 def _disk_stays(group: Part, stack: Stack) -> Iterator[str]:
     for disk in group.each("statefulDisks"):
-        rule = Part(group.resource, disk).get("deleteRule")
+        rule = group.inner(disk, "").get("deleteRule")
         if stack.parameters.protect and rule != "NEVER":
             yield f"its disk {disk.get('deviceName')} is deleted with the machine"
 

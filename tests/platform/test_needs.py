@@ -9,7 +9,8 @@ from infra import settings
 from infra.workloads import jobspec
 from mlops.plan import Inventory
 from mlops.plan.values import with_references
-from policy.needs import JOB, TEMPLATES, needs, unmet
+from policy.needs import TEMPLATES, needs, unmet
+from policy.parts.nomad import JOB
 from tests.platform.take_away import UNMISSED, supply, tried
 
 STACKS = settings.stacks()
