@@ -334,8 +334,12 @@ def node_step(image):
     return Step("Node packages of images/" + image.name, inputs, [image / "node_modules"], install)
 
 
-# What images fetch from Maven beside their Python packages, so that they need no network later.
-PRIMED = {"mojo-packager": ["src/packager.py", "prime"], "spark-features": ["src/prime.py"]}
+# What images make ready beside their Python packages: what Maven fetches, so that they need no network later, and what
+# lets them start faster.
+PRIMED = {
+    "mojo-packager": [["src/packager.py", "prime"]],
+    "spark-features": [["src/prime.py"], ["src/classes.py"]],
+}
 
 
 def image_step(image, where):
@@ -351,12 +355,12 @@ def image_step(image, where):
         # The embedded engine looks for this, and would install once more (mlops/engines/embedded/images.py).
         digest = hashlib.sha256((image / "requirements.txt").read_bytes()).hexdigest()
         (venv / "requirements.sha256").write_text(digest)
-        if image.name in PRIMED:
-            program, *arguments = PRIMED[image.name]
+        for program, *arguments in primed:
             run(str(venv / "bin" / "python"), str(image / program), *arguments)
 
-    outputs = [venv / "bin" / "python"]
-    return Step("Python packages of images/" + image.name, [*where, image / "requirements.txt"], outputs, install)
+    primed = PRIMED.get(image.name, [])
+    inputs = [*where, image / "requirements.txt", *(image / program for program, *_ in primed)]
+    return Step("Python packages of images/" + image.name, inputs, [venv / "bin" / "python"], install)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,11 @@ class Files:
                 ) from None
             raise
 
+    def exists(self, uri: str) -> bool:
+        """Whether there is a file or a folder."""
+        system, path = self._at(uri)
+        return bool(system.exists(path))
+
     def is_file(self, uri: str) -> bool:
         """Whether there is a file."""
         system, path = self._at(uri)

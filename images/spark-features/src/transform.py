@@ -10,6 +10,7 @@ of a row's attributes and nothing else, so that rows alike stay together and bot
 import hashlib
 import json
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,20 +65,22 @@ def main() -> None:
     rows, report = clean(spark, files, sources)
     _check_dropped(report, limit)
     rows = split(rows).cache()
-    summary = _summary(rows)
-
-    scratch = f"{output}/.parts"
-    for name in ("features.json", "schema.json", *(f"{part}.parquet" for part in BOUNDS)):
-        files.delete(f"{output}/{name}")
+    scratch, new = f"{output}/.parts", not files.exists(output)
     try:
-        columns = [F.col("values")[at].alias(name) for at, name in enumerate(ATTRIBUTES)]
-        content = ordered(rows).select("part", *columns, F.col("label").alias(TARGET))
-        content.write.mode("overwrite").partitionBy("part").parquet(scratch)
+        # Written before it is known whether the rows will do: both take a core.
+        with ThreadPoolExecutor(1) as beside:
+            written = beside.submit(_write, rows, scratch)
+            summary = _summary(rows)
+            written.result()
+        for name in ("features.json", "schema.json", *(f"{part}.parquet" for part in BOUNDS)):
+            files.delete(f"{output}/{name}")
         for part in BOUNDS:
             files.move_only_file(f"{scratch}/part={part}", f"{output}/{part}.parquet")
             print(f"{part}: {summary['rows'][part]} rows, {summary['positives'][part]} {LABELS[1]}", flush=True)
-    finally:
-        files.delete(scratch)
+    except BaseException:
+        files.delete(output if new else scratch)
+        raise
+    files.delete(scratch)
     columns = [{"name": name, "type": "integer"} for name in ATTRIBUTES] + [{"name": TARGET, "type": "string"}]
     target = {"name": TARGET, "negative": LABELS[0], "positive": LABELS[1]}
     files.write_json(f"{output}/schema.json", {"target": target, "columns": columns})
@@ -99,8 +102,14 @@ def clean(spark: SparkSession, files: Files, sources: dict[str, str]) -> tuple[D
       InputError: A file is no such object, or an id stands for two different records.
     """
     own = {kind: [a["name"] for a in SCHEMA["attributes"] if a["object"] == kind] for kind in ("area", "customer")}
-    areas, area_counts = _object(spark, files, sources["areas"], ["Id"], own["area"])
-    customers, counts = _object(spark, files, sources["customers"], ["Id", "Area"], own["customer"], TARGET)
+    # Side by side: most of it is planning, which keeps one core busy.
+    with ThreadPoolExecutor(2) as pool:
+        area_object = pool.submit(_object, spark, files, sources["areas"], ["Id"], own["area"])
+        customer_object = pool.submit(
+            _object, spark, files, sources["customers"], ["Id", "Area"], own["customer"], TARGET
+        )
+        areas, area_counts = area_object.result()
+        customers, counts = customer_object.result()
     areas = areas.select(F.col("Id").alias("Area"), F.col("values").alias("area_values"))
     joined = customers.join(areas, "Area", "left").cache()
     lost = joined.filter("area_values is null").count()
@@ -121,6 +130,12 @@ def split(rows: DataFrame) -> DataFrame:
 def ordered(rows: DataFrame) -> DataFrame:
     """Give the rows in one partition, part by part, in an order that depends on nothing but the rows."""
     return rows.coalesce(1).sortWithinPartitions("part", "key", "label")
+
+
+def _write(rows: DataFrame, folder: str) -> None:
+    columns = [F.col("values")[at].alias(name) for at, name in enumerate(ATTRIBUTES)]
+    content = ordered(rows).select("part", *columns, F.col("label").alias(TARGET))
+    content.write.mode("overwrite").partitionBy("part").parquet(folder)
 
 
 def _object(

@@ -301,6 +301,29 @@ print(json.dumps(measures(*map(np.array, json.load(sys.stdin)))))
     assert found["brier"] == pytest.approx(sum((p - y) ** 2 for y, p in both) / 200)
 
 
+def test_spark_maps_its_classes_and_has_the_settings_of_its_folder(spark, tmp_path):
+    program = tmp_path / "settings.py"
+    program.write_text(
+        "import json\n"
+        "from pyspark.sql import SparkSession\n"
+        "session = SparkSession.builder.getOrCreate()\n"
+        "session.range(3).count()\n"
+        "print('settings', json.dumps(dict(session.sparkContext.getConf().getAll())))\n"
+    )
+    log = tmp_path / "classes.log"
+    given = ("--conf", "spark.sql.shuffle.partitions=7", program)
+    done = spark.submit(*given, SPARK_SUBMIT_OPTS=f"-Xlog:class+load=info:file={log}")
+    assert done.returncode == 0, done.stderr
+    (said,) = (line for line in done.stdout.splitlines() if line.startswith("settings "))
+    settings = json.loads(said.removeprefix("settings "))
+    lines = (spark.image / "conf" / "spark-defaults.conf").read_text().splitlines()
+    folder = dict(line.split() for line in lines if line.startswith("spark."))
+    assert settings | folder | {"spark.sql.shuffle.partitions": "7"} == settings  # who runs it has the last word
+    loaded = [line for line in log.read_text().splitlines() if "org.apache.spark." in line and "Lambda" not in line]
+    mapped = [line for line in loaded if "shared objects file" in line]
+    assert len(mapped) > 0.9 * len(loaded) > 900
+
+
 def test_a_connector_with_other_bytes_is_not_kept(spark, tmp_path):
     (tmp_path / "src").mkdir()
     shutil.copy(spark.image / "src" / "prime.py", tmp_path / "src")
