@@ -5,10 +5,10 @@ unexport NOMAD_ADDR
 PYTHON ?= $(firstword $(shell command -v python3 python3.13 python3.12 python3.11 2>/dev/null) python3)
 MLOPS := .venv/bin/mlops
 SCRIPTS = $(filter-out %.py %__pycache__,$(wildcard tools/ci/*))
-IMAGES_WITH_TESTS = $(patsubst %/package.json,%,$(shell grep -ls '"test":' images/*/package.json))
+IMAGES_WITH_TESTS = $(patsubst images/%/tests,test/%,$(wildcard images/*/tests))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench setup lock clean
+.PHONY: help run test check bench setup lock clean $(IMAGES_WITH_TESTS)
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -29,9 +29,13 @@ run: setup ## Train, store, verify and list model versions on this machine
 	@echo '  $(MLOPS) down'
 
 test: check ## Run the checks and all tests; PYTEST_ARGS are handed on
-	@set -e; for image in $(IMAGES_WITH_TESTS); do echo "npm test --prefix $$image"; npm test --silent --prefix $$image; done
-	@set -e; for tests in $(wildcard images/*/tests/conftest.py); do .venv/bin/python -m pytest -q "$${tests%/conftest.py}"; done
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync $(IMAGES_WITH_TESTS)
+	.venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+$(IMAGES_WITH_TESTS): test/%:
+	@if [ -e images/$*/package.json ]; then \
+	  echo 'npm test --prefix images/$*'; npm test --silent --prefix images/$*; \
+	else .venv/bin/python -m pytest -q images/$*/tests; fi
 
 check: setup ## Check style, types and syntax
 	.venv/bin/ruff check

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,17 @@ from typing import Any
 
 import pytest
 
+from tests import stack_inventories
+
 CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the workers, if there are any, a folder to share."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="mlops-tests-")
+        os.environ[stack_inventories.FOLDER] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder))
 
 
 @dataclass(frozen=True)

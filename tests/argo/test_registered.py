@@ -12,8 +12,8 @@ import pytest
 from infra import images, settings
 from infra.settings import ROOT
 from mlops import parameters
-from mlops.plan import record
 from tests.argo import checks
+from tests.stack_inventories import inventory
 
 KINDS = "kubernetes:argoproj.io/v1alpha1:"
 PIPELINES = sorted(ROOT.glob("jobs/*/templates.py"))
@@ -31,7 +31,7 @@ def _known() -> checks.Known:
 @pytest.fixture(scope="module")
 def objects() -> list[dict[str, Any]]:
     """Whole objects, as the program registers them."""
-    resources = record("local", preview=True).resources
+    resources = inventory("local", preview=True).resources
     found = [dict(one.inputs) for one in resources if one.type.startswith(KINDS)]
     assert found
     return found

@@ -10,6 +10,7 @@ from infra import naming
 from infra.workloads import jobspec
 from infra.workloads.jobspec import JobspecError
 from mlops.plan import PlanError, record
+from tests.stack_inventories import inventory
 
 SECOND = """\
 variable "image_tensornode" {
@@ -172,7 +173,9 @@ def test_a_job_under_another_name_than_its_folder_is_told(tree: Path) -> None:
 
 @pytest.mark.parametrize(("stack", "hooks"), [("prod", {"beforeDelete": ["nomad-drain"]}), ("local", {})])
 def test_runs_end_before_their_job_is_deleted_in_a_nomad_of_the_stacks(stack: str, hooks: dict[str, list[str]]) -> None:
-    jobs = [job for job in record(stack).of_type("nomad:index/job:Job") if "parameterized {" in job.inputs["jobspec"]]
+    jobs = [
+        job for job in inventory(stack).of_type("nomad:index/job:Job") if "parameterized {" in job.inputs["jobspec"]
+    ]
     assert [job.hooks for job in jobs] == [hooks]
 
 

@@ -1,5 +1,6 @@
 """The component of workflow templates: it fills every pipeline's context, and registers what is rendered."""
 
+import copy
 import importlib
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from infra.workloads import pipelines
 from infra.workloads.workflow_templates import WorkflowTemplates
 from mlops.plan import Inventory, Resource, record
 from tests.argo import checks
+from tests.stack_inventories import inventory
 
 TEMPLATE = "kubernetes:argoproj.io/v1alpha1:WorkflowTemplate"
 CRON = "kubernetes:argoproj.io/v1alpha1:CronWorkflow"
@@ -323,14 +325,14 @@ def registered(request: pytest.FixtureRequest) -> tuple[Settings, Inventory, lis
     given = settings.load(request.param)
     if given.kubernetes is None:
         pytest.skip("a stack without a cluster")
-    inventory = record(request.param)
-    return given, inventory, inventory.of_type(TEMPLATE) + inventory.of_type(CRON)
+    recorded = inventory(request.param)
+    return given, recorded, recorded.of_type(TEMPLATE) + recorded.of_type(CRON)
 
 
 def test_a_stacks_templates_have_no_unknown_or_removed_field(
     registered: tuple[Settings, Inventory, list[Resource]],
 ) -> None:
-    objects = [resource.inputs for resource in registered[2]]
+    objects = copy.deepcopy([resource.inputs for resource in registered[2]])
     assert objects
     assert checks.typed(objects) + checks.removed(objects) + checks.spark(objects) == []
     objects[0]["spec"]["resorce"] = 1

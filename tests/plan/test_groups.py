@@ -1,29 +1,22 @@
 """The page of resource groups is fresh, and says of every component what it reads, holds and allows."""
 
 import re
-from collections.abc import Callable
 
 import pytest
 
-from infra import settings
-from mlops.plan import Inventory, groups, record
+from mlops.plan import groups
 from mlops.plan.permissions import permissions
+from tests.stack_inventories import inventory
 
 
-@pytest.fixture(scope="module")
-def recorded() -> Callable[[str], Inventory]:
-    made = {stack: record(stack) for stack in settings.stacks()}
-    return made.__getitem__
+def test_the_page_is_fresh() -> None:
+    assert groups.PAGE.read_text(encoding="utf-8") == groups.page(inventory), "write it: python -m mlops.plan.groups"
 
 
-def test_the_page_is_fresh(recorded: Callable[[str], Inventory]) -> None:
-    assert groups.PAGE.read_text(encoding="utf-8") == groups.page(recorded), "write it: python -m mlops.plan.groups"
-
-
-def test_the_page_has_every_component_and_every_grant(recorded: Callable[[str], Inventory]) -> None:
-    page = groups.page(recorded)
+def test_the_page_has_every_component_and_every_grant() -> None:
+    page = groups.page(inventory)
     titles = set(re.findall(r"^## (\w+): (\w+)$", page, re.MULTILINE))
-    prod = recorded("prod")
+    prod = inventory("prod")
     components = {tuple(one.type.split(":")[1:]) for one in prod.resources if not one.custom}
     assert components <= titles
     # By workloads' components too, whose grants stand beside their jobs.
@@ -41,7 +34,7 @@ def test_the_page_has_every_component_and_every_grant(recorded: Callable[[str], 
         ("NomadJobs", "salesforce"),
     ],
 )
-def test_a_group_names_the_settings_that_it_reads(group: str, key: str, recorded: Callable[[str], Inventory]) -> None:
-    (section,) = re.findall(rf"^## \w+: {group}$(.*?)(?=^## |\Z)", groups.page(recorded), re.MULTILINE | re.DOTALL)
+def test_a_group_names_the_settings_that_it_reads(group: str, key: str) -> None:
+    (section,) = re.findall(rf"^## \w+: {group}$(.*?)(?=^## |\Z)", groups.page(inventory), re.MULTILINE | re.DOTALL)
     settings_line = next(line for line in section.splitlines() if line.startswith("- settings: "))
     assert f"`{key}" in settings_line, settings_line

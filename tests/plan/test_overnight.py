@@ -5,21 +5,17 @@ import re
 import pytest
 
 from infra import settings
-from mlops.plan import Inventory, overnight, record
+from mlops.plan import overnight
+from tests.stack_inventories import inventory
 
 
-@pytest.fixture(scope="module")
-def recorded() -> dict[str, Inventory]:
-    return {stack: record(stack) for stack in settings.stacks() if settings.load(stack).gcp}
-
-
-def test_the_page_is_fresh(recorded: dict[str, Inventory]) -> None:
-    page = overnight.page(recorded.__getitem__)
+def test_the_page_is_fresh() -> None:
+    page = overnight.page(inventory)
     assert overnight.PAGE.read_text(encoding="utf-8") == page, "write it: python -m mlops.plan.overnight"
 
 
-def test_what_stays_on_adds_up_to_the_minimum_of_the_stack(recorded: dict[str, Inventory]) -> None:
-    page = overnight.page(recorded.__getitem__)
+def test_what_stays_on_adds_up_to_the_minimum_of_the_stack() -> None:
+    page = overnight.page(inventory)
     for stack, vcpu in (("dev", 5), ("staging", 8), ("prod", 14)):
         (section,) = re.findall(rf"^## {stack}$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
         kept = re.findall(r"^- `.*?: (\d+) n1-standard-(\d+), (\d+) GB of disks\. \S", section, re.MULTILINE)
@@ -35,7 +31,7 @@ def test_a_pool_that_is_kept_warm_is_named_with_the_setting_that_lets_it_go() ->
     assert "nomad.regions.eu.pools.train.size: {min: 0" in reasons["nomad-eu-clients-train"]
 
 
-def test_a_machine_without_a_reason_is_an_error(recorded: dict[str, Inventory]) -> None:
+def test_a_machine_without_a_reason_is_an_error() -> None:
     without = settings.load("dev").model_copy(update={"kubernetes": None})
     with pytest.raises(KeyError, match="kubernetes-eu-pools-system"):
-        list(overnight.section(without, recorded["dev"]))
+        list(overnight.section(without, inventory("dev")))

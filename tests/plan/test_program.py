@@ -7,35 +7,29 @@ import pytest
 import yaml
 
 from infra.settings import ROOT, load, stacks
-from mlops.plan import Inventory, record
+from mlops.plan import record
 from tests.plan import inventories
+from tests.stack_inventories import inventory
 
 STACKS = stacks()
 
 
-@pytest.fixture(scope="module")
-def recorded() -> dict[tuple[str, bool], Inventory]:
-    return {(stack, preview): record(stack, preview=preview) for stack in STACKS for preview in (False, True)}
-
-
 @pytest.mark.parametrize("preview", [False, True], ids=["update", "preview"])
 @pytest.mark.parametrize("stack", STACKS)
-def test_a_stack_registers_its_inventory(
-    stack: str, preview: bool, recorded: dict[tuple[str, bool], Inventory]
-) -> None:
+def test_a_stack_registers_its_inventory(stack: str, preview: bool) -> None:
     expected = yaml.safe_load(inventories.path(stack).read_text(encoding="utf-8"))
-    found = inventories.differences(expected, recorded[stack, preview])
+    found = inventories.differences(expected, inventory(stack, preview=preview))
     assert not found, "\n".join([*found, f"If this is meant: python -m tests.plan.inventories {stack}, and review it."])
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_a_preview_says_what_the_update_does(stack: str, recorded: dict[tuple[str, bool], Inventory]) -> None:
-    assert inventories.dishonesties(recorded[stack, True], recorded[stack, False]) == []
+def test_a_preview_says_what_the_update_does(stack: str) -> None:
+    assert inventories.dishonesties(inventory(stack, preview=True), inventory(stack)) == []
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_jobs_are_registered_as_they_are_written(stack: str, recorded: dict[tuple[str, bool], Inventory]) -> None:
-    registered = [job.inputs["jobspec"] for job in recorded[stack, True].of_type("nomad:index/job:Job")]
+def test_jobs_are_registered_as_they_are_written(stack: str) -> None:
+    registered = [job.inputs["jobspec"] for job in inventory(stack, preview=True).of_type("nomad:index/job:Job")]
     regions = len(load(stack).nomad.regions) or 1
     for path in ROOT.glob("jobs/*/job.nomad.hcl"):
         assert registered.count(path.read_text(encoding="utf-8")) == regions, path

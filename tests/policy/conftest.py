@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from mlops.plan import Inventory, Resource, record
+from mlops.plan import Inventory, Resource
 from mlops.plan.values import with_references
 from mlops.plan.verdicts import Verdict
 from policy.judge import judge
 from policy.rules import ALL
 from policy.settings import PolicySettings
+from tests.stack_inventories import inventory
 
 TODAY = datetime.date(2026, 1, 1)
 
@@ -21,7 +22,7 @@ TODAY = datetime.date(2026, 1, 1)
 @cache
 def stack(name: str, *, preview: bool = False) -> Inventory:
     """A stack's resources, as a plan judges them."""
-    return with_references(record(name, preview=preview))
+    return with_references(inventory(name, preview=preview))
 
 
 def changed(inventory: Inventory, type_token: str, name: str, edit: Callable[[dict[str, Any]], object]) -> Inventory:

@@ -5,25 +5,18 @@ import json
 import pytest
 
 from infra import naming, settings
-from mlops.plan import Inventory, record
+from tests.stack_inventories import inventory
 
 REGIONS = [(stack, region) for stack in settings.stacks() for region in settings.load(stack).nomad.regions]
 GROUP = "gcp:compute/instanceGroupManager:InstanceGroupManager"
 
 
-@pytest.fixture(scope="module")
-def inventories() -> dict[str, Inventory]:
-    return {stack: record(stack) for stack, _ in REGIONS}
-
-
 @pytest.mark.parametrize(("stack", "region"), REGIONS)
-def test_certificates_have_the_names_by_which_servers_are_reached(
-    stack: str, region: str, inventories: dict[str, Inventory]
-) -> None:
+def test_certificates_have_the_names_by_which_servers_are_reached(stack: str, region: str) -> None:
     read = settings.load(stack)
     requests = {
         resource.inputs["subject"]["commonName"]: resource.inputs
-        for resource in inventories[stack].of_type("tls:index/certRequest:CertRequest")
+        for resource in inventory(stack).of_type("tls:index/certRequest:CertRequest")
     }
     server = requests[f"server.{region}.nomad"]
     assert set(server["dnsNames"]) == {f"server.{region}.nomad", "localhost"}
@@ -34,9 +27,9 @@ def test_certificates_have_the_names_by_which_servers_are_reached(
 
 
 @pytest.mark.parametrize(("stack", "region"), REGIONS)
-def test_machines_read_only_what_their_role_needs(stack: str, region: str, inventories: dict[str, Inventory]) -> None:
+def test_machines_read_only_what_their_role_needs(stack: str, region: str) -> None:
     accounts = {}
-    for grant in inventories[stack].of_type("gcp:secretmanager/secretIamMember:SecretIamMember"):
+    for grant in inventory(stack).of_type("gcp:secretmanager/secretIamMember:SecretIamMember"):
         if grant.name.partition("-reader-")[2] == region:
             accounts.setdefault(grant.inputs["member"], set()).add(grant.inputs["secretId"])
     ours = {frozenset(secrets) for secrets in accounts.values()}
@@ -47,12 +40,8 @@ def test_machines_read_only_what_their_role_needs(stack: str, region: str, inven
 
 
 @pytest.mark.parametrize(("stack", "region"), REGIONS)
-def test_servers_are_touched_one_after_the_other_and_only_through_the_gate(
-    stack: str, region: str, inventories: dict[str, Inventory]
-) -> None:
-    groups = [
-        group for group in inventories[stack].of_type(GROUP) if group.inputs["name"].startswith(f"mlops-{region}-")
-    ]
+def test_servers_are_touched_one_after_the_other_and_only_through_the_gate(stack: str, region: str) -> None:
+    groups = [group for group in inventory(stack).of_type(GROUP) if group.inputs["name"].startswith(f"mlops-{region}-")]
     assert len(groups) == settings.load(stack).nomad.regions[region].servers.count
     for before, group in zip([None, *groups], groups, strict=False):
         assert before is None or before.urn in group.dependencies
@@ -67,12 +56,10 @@ def test_servers_are_touched_one_after_the_other_and_only_through_the_gate(
 
 
 @pytest.mark.parametrize(("stack", "region"), REGIONS)
-def test_the_size_of_a_pool_that_scales_is_the_autoscalers(
-    stack: str, region: str, inventories: dict[str, Inventory]
-) -> None:
+def test_the_size_of_a_pool_that_scales_is_the_autoscalers(stack: str, region: str) -> None:
     groups = {
         group.inputs["name"]: group
-        for group in inventories[stack].of_type("gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager")
+        for group in inventory(stack).of_type("gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager")
     }
     for name, pool in settings.load(stack).nomad.regions[region].pools.items():
         group = groups[f"mlops-{region}-{name}"]
