@@ -5,13 +5,17 @@ Bad input gets one line and exit code 2, whatever raised it; the commands are in
 
 import os
 import sys
+from typing import Any
 
 import typer
 
 from mlops.cli import data, models, plan, platform, review, run, runs, tunnel
 
+_NAME = "mlops"
+_USAGE: Any = typer.BadParameter.__base__  # which typer does not name: all that is wrong with a command line
+
 app = typer.Typer(
-    name="mlops",
+    name=_NAME,
     help="Train, store, verify and use model versions, on one machine or on a stack's clusters.",
     no_args_is_help=True,
     add_completion=False,
@@ -58,9 +62,14 @@ def _known_errors() -> tuple[type[Exception], ...]:
 def main() -> None:
     """Run the command; exit code 0 only for success, 2 for bad input, 1 for failures, 130 when interrupted."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except KeyboardInterrupt:
         sys.exit(130)
+    except _USAGE as error:
+        if told := " ".join(error.format_message().split()).rstrip("."):  # nothing where the help was printed
+            where = f"; see {error.ctx.command_path} --help" if error.ctx else ""
+            typer.echo(f"{_NAME}: {told}{where}", err=True)
+        sys.exit(2)
     except BrokenPipeError:
         # The reader (`| head`) has gone; nothing is left to say, and the interpreter's own flush would say it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -74,5 +83,5 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, _known_errors()):
             raise
-        typer.echo(f"mlops: {error}", err=True)
+        typer.echo(f"{_NAME}: {error}", err=True)
         sys.exit(getattr(error, "exit_code", 2))

@@ -43,9 +43,13 @@ def quality(version: "VersionSummary") -> tuple[str, ...]:
 
 
 @app.callback()
-def _default(context: typer.Context) -> None:
+def _default(context: typer.Context, *, json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_versions()
+        list_versions(json=json)
+    elif json:
+        raise RefusalError(
+            f"--json goes behind the command: mlops {context.info_name} {context.invoked_subcommand} --json"
+        )
 
 
 @app.command("list")

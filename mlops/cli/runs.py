@@ -16,9 +16,13 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the la
 
 
 @app.callback()
-def _default(context: typer.Context) -> None:
+def _default(context: typer.Context, *, json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_runs()
+        list_runs(json=json)
+    elif json:
+        raise RefusalError(
+            f"--json goes behind the command: mlops {context.info_name} {context.invoked_subcommand} --json"
+        )
 
 
 @app.command("list")

@@ -49,6 +49,12 @@ def quiet_platform(platform: Mlops) -> Iterator[Mlops]:
         (["models", "predict", "no-such-version", "no-such-file.csv"], "no-such"),
         (["runs", "show", "no-such-run"], "no-such-run"),
         (["runs", "stop", "no-such-run"], "no-such-run"),
+        (["runs", "--json", "list"], "mlops runs list --json"),
+        (["no-such-command"], "see mlops --help"),
+        (["runs", "show"], "Missing argument 'RUN'; see mlops runs show --help"),
+        ([*RUN, "--bogus"], "No such option: --bogus"),
+        ([*RUN, "--runs", "x"], "see mlops run --help"),
+        (["runs", "list", "--limit", "0"], "greater than or equal to 1"),
     ],
 )
 def test_one_line_and_exit_code_two(quiet_platform: Mlops, arguments: list[str], said: str) -> None:
