@@ -8,7 +8,7 @@ SCRIPTS = $(filter-out %.py %__pycache__,$(wildcard tools/ci/*))
 IMAGES_WITH_TESTS = $(patsubst images/%/tests,test/%,$(wildcard images/*/tests))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench setup lock clean $(IMAGES_WITH_TESTS)
+.PHONY: help run test check bench setup lock clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -32,6 +32,7 @@ test: check ## Run the checks and all tests; PYTEST_ARGS are handed on
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync $(IMAGES_WITH_TESTS)
 	.venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+.PHONY: $(IMAGES_WITH_TESTS)
 $(IMAGES_WITH_TESTS): test/%:
 	@if [ -e images/$*/package.json ]; then \
 	  echo 'npm test --prefix images/$*'; npm test --silent --prefix images/$*; \

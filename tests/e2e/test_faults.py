@@ -90,9 +90,10 @@ def test_killing_the_command_harms_nothing(own_platform: Mlops) -> None:
 
 
 def test_killing_the_supervisor_ends_its_children_and_the_run_is_lost(own_platform: Mlops) -> None:
+    supervisor = own_platform.json("up")["platform"]["pid"]
     run = _detached(own_platform, "-p", "epochs=1000")
     _until(lambda: _processes(own_platform.state, "main.js", "train"))
-    os.kill(own_platform.json("up")["platform"]["pid"], signal.SIGKILL)
+    os.kill(supervisor, signal.SIGKILL)
     _until(lambda: not _processes(own_platform.state), 15)
 
     assert own_platform("up").returncode == 0
