@@ -48,8 +48,8 @@ def application(program: str, *arguments: str, **spec: Any) -> dict[str, Any]:
             "mainApplicationFile": f"local:///app/src/{program}",
             "arguments": list(arguments),
             "sparkConf": {"spark.sql.session.timeZone": "Asia/Tokyo", "spark.ui.enabled": "false"},
-            "driver": {"cores": 1, "memory": "512m", "serviceAccount": "spark"},
-            "executor": {"cores": 1, "memory": "600m"},
+            "driver": {"cores": 1, "coreRequest": "700m", "memory": "512m", "serviceAccount": "spark"},
+            "executor": {"cores": 1, "coreRequest": "0.6", "memory": "600m"},
             "dynamicAllocation": {"enabled": True},
             "restartPolicy": {"type": "OnFailure", "onFailureRetries": 1, "onFailureRetryInterval": 0},
             **spec,
@@ -84,6 +84,17 @@ def image(here: Engine) -> None:
         (folder / "src" / name).write_text(text)
 
 
+def test_it_asks_for_its_core_requests_or_else_its_cores() -> None:
+    def asked(driver: dict[str, Any], executor: dict[str, Any]) -> int:
+        return spark.amount({"spec": {"driver": driver, "executor": executor}}).cpu
+
+    assert asked({}, {}) == 1000
+    assert asked({"cores": 2}, {"coreRequest": "300m"}) == 2000
+    assert asked({"cores": 2, "coreRequest": "1.5"}, {"coreRequest": "300m"}) == 1500
+    with pytest.raises(EmbeddedError, match="coreRequest 'many': write it like 500m or 2"):
+        asked({"coreRequest": "many"}, {})
+
+
 @pytest.mark.slow
 def test_it_becomes_spark_submit_with_the_same_arguments_and_conf(on_engine) -> None:
     async def work(here: Engine) -> None:
@@ -96,7 +107,7 @@ def test_it_becomes_spark_submit_with_the_same_arguments_and_conf(on_engine) -> 
             "run": workflow["metadata"]["uid"],
             "state": "COMPLETED",
         }
-        assert node["requests"] == {"cpu": 1000, "memory": 840}
+        assert node["requests"] == {"cpu": 700, "memory": 840}
         assert node["usage"]["peakMemoryBytes"] > 50e6
 
     on_engine(work)

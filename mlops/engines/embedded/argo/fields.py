@@ -129,7 +129,7 @@ EXECUTED: dict[str, dict[str, str]] = {
         "executor": "sparkPod",
         "restartPolicy": "restartPolicy",
     },
-    "sparkPod": {"cores": X, "memory": X, "env[]": "env", "instances": X},
+    "sparkPod": {"cores": X, "coreRequest": X, "memory": X, "env[]": "env", "instances": X},
     "restartPolicy": {
         "type": X,
         "onFailureRetries": X,
@@ -206,7 +206,6 @@ NO_MEANING: dict[str, dict[str, str]] = {
     "sparkPod": {
         **dict.fromkeys(
             (
-                "coreRequest",
                 "coreLimit",
                 "memoryOverhead",
                 "serviceAccount",

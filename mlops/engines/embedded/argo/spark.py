@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.engines.embedded.errors import EmbeddedError
-from mlops.engines.embedded.scheduler import MHZ_A_CORE, Resources
+from mlops.engines.embedded.scheduler import Resources, mhz
 
 _WORKDIR = "/app"
 _PYTHON_OVERHEAD = 1.4
@@ -64,11 +64,15 @@ def environment(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def amount(manifest: Mapping[str, Any]) -> Resources:
-    """What it asks of the machine: local[*] is one process, so the larger of driver and executor."""
+    """What it asks of the machine: local[*] is one process, so the larger of driver and executor.
+
+    Raises:
+      EmbeddedError: A coreRequest is no number of cores.
+    """
     pods = [manifest["spec"].get(pod, {}) for pod in ("driver", "executor")]
-    cores = max(int(pod.get("cores", 1)) for pod in pods)
+    cores = max(_cores(str(pod.get("coreRequest", pod.get("cores", 1)))) for pod in pods)
     memory = max(mebibytes(pod.get("memory", "1g")) for pod in pods)
-    return Resources(cores * MHZ_A_CORE, int(memory * _PYTHON_OVERHEAD))
+    return Resources(cores, int(memory * _PYTHON_OVERHEAD))
 
 
 def restarts(manifest: Mapping[str, Any]) -> Restarts:
@@ -87,6 +91,13 @@ def restarts(manifest: Mapping[str, Any]) -> Restarts:
             raise EmbeddedError(
                 f"restartPolicy {other} is not executed by the embedded engine; Never and OnFailure are"
             )
+
+
+def _cores(text: str) -> int:
+    found = mhz(text)
+    if found is None:
+        raise EmbeddedError(f"coreRequest {text!r}: write it like 500m or 2")
+    return found
 
 
 def mebibytes(text: str) -> float:

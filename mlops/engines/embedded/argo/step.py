@@ -21,7 +21,7 @@ from mlops.engines.embedded.argo.artifacts import Location, Repository
 from mlops.engines.embedded.argo.workflow import Node, Workflow
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.machine import Machine
-from mlops.engines.embedded.scheduler import MHZ_A_CORE, Place, Resources
+from mlops.engines.embedded.scheduler import Place, Resources, mhz
 from mlops.engines.embedded.tasks import Command, Exit
 
 Outputs = dict[str, Any]
@@ -360,13 +360,12 @@ def requested(spec: Mapping[str, Any]) -> Resources:
     requests = (spec.get("resources") or {}).get("requests") or {}
     cpu = str(requests.get("cpu", f"{_DEFAULT.cpu}m"))
     memory = str(requests.get("memory", f"{_DEFAULT.memory}Mi"))
-    cores = re.fullmatch(r"(\d+)m|(\d+(?:\.\d+)?)", cpu)
+    cores = mhz(cpu)
     amount = re.fullmatch(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)", memory)
-    if not cores or not amount:
+    if cores is None or not amount:
         raise EmbeddedError(f"requests cpu {cpu!r}, memory {memory!r}: write them like 500m or 2, and 512Mi or 2Gi")
     units = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-    mhz = int(cores[1]) if cores[1] else int(float(cores[2]) * MHZ_A_CORE)
-    return Resources(mhz, -int(-float(amount[1]) * units[amount[2]] // 2**20))
+    return Resources(cores, -int(-float(amount[1]) * units[amount[2]] // 2**20))
 
 
 def last_line(path: Path) -> str:
