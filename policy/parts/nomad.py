@@ -59,6 +59,12 @@ def tasks(resource: Resource) -> Iterator[Part]:
         yield from _named(group, "task")
 
 
+def names(task: Part) -> tuple[str, str]:
+    """What a task's group is called, and the task itself."""
+    group, _, name = task.where.removeprefix("group ").partition(", task ")
+    return group, name
+
+
 def blocks(part: Part, kind: str) -> Iterator[Part]:
     """Every block of a kind without a label directly in a part: `config`, `resources`."""
     for block in part.each(kind):
