@@ -62,7 +62,7 @@ def _known_errors() -> tuple[type[Exception], ...]:
 def main() -> None:
     """Run the command; exit code 0 only for success, 2 for bad input, 1 for failures, 130 when interrupted."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name=_NAME, standalone_mode=False))
     except KeyboardInterrupt:
         sys.exit(130)
     except _USAGE as error:
