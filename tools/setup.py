@@ -351,7 +351,8 @@ def image_step(image, where):
         run(UV, "venv", "--clear", "--python", where[1], str(venv), **into)
         lock = str(image / "requirements.txt")
         into["VIRTUAL_ENV"] = str(venv)
-        run(UV, "pip", "sync", "--require-hashes", "--allow-empty-requirements", lock, **into)
+        # Images keep Python from writing bytecode, so without this every step would compile what it imports.
+        run(UV, "pip", "sync", "--compile-bytecode", "--require-hashes", "--allow-empty-requirements", lock, **into)
         # The embedded engine looks for this, and would install once more (mlops/engines/embedded/images.py).
         digest = hashlib.sha256((image / "requirements.txt").read_bytes()).hexdigest()
         (venv / "requirements.sha256").write_text(digest)

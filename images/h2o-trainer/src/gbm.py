@@ -16,9 +16,10 @@ from typing import Any
 
 import h2o
 from digest import model_digest
-from errors import TrainingError
+from errors import InputError, TrainingError
 from features import Features
 from h2o.estimators import H2OGradientBoostingEstimator
+from h2o.exceptions import H2OResponseError
 from params import Number
 
 MODEL = "gbm"
@@ -28,6 +29,7 @@ def train(features: Features, params: dict[str, Number], seed: int) -> H2OGradie
     """Train on the server that is connected to.
 
     Raises:
+      InputError: H2O takes the parameters for no data, or not for this.
       TrainingError: H2O gave up.
     """
     target = features.target
@@ -48,7 +50,13 @@ def train(features: Features, params: dict[str, Number], seed: int) -> H2OGradie
     if not params["stopping_rounds"]:
         del settings["stopping_metric"], settings["stopping_tolerance"]
     model = H2OGradientBoostingEstimator(model_id=MODEL, distribution="bernoulli", seed=seed, **settings)
-    model.train(x=features.columns, y=target, training_frame=frames["train"], validation_frame=frames["validation"])
+    try:
+        model.train(x=features.columns, y=target, training_frame=frames["train"], validation_frame=frames["validation"])
+    except H2OResponseError as error:
+        # What H2O can only judge with the data before it, such as more `min_rows` than there are.
+        said = str(getattr(error.args[0], "msg", error)).rpartition("Details: ")[2]
+        said = said.replace("ERRR on field: _", "").strip().rstrip(".")
+        raise InputError(f"H2O refuses these parameters: {said}; nothing was trained") from None
     return model
 
 

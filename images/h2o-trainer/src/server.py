@@ -57,7 +57,10 @@ def running(nthreads: int, memory: int, values: int, scratch: Path, log: Path) -
     import h2o
     from h2o.backend import H2OLocalServer
     from h2o.exceptions import H2OConnectionError, H2OServerError, H2OStartupError
+    from h2o.utils.progressbar import ProgressBar
 
+    # The client waits for each job by way of a progress bar: hidden, it would still be drawn to its end for 0.3 s.
+    ProgressBar.MIN_PROGRESS_CHECK_INTERVAL, ProgressBar.FINISH_DELAY = 0.05, 0.01
     # XGBoost's native library would be unpacked for nothing; what the JVM unpacks otherwise goes where it is removed.
     jvm = [f"-Djava.io.tmpdir={scratch}", "-Dsys.ai.h2o.ext.core.toggle.XGBoost=False"]
     if values <= SMALL:
@@ -79,10 +82,11 @@ def running(nthreads: int, memory: int, values: int, scratch: Path, log: Path) -
             h2o.connect(server=server, verbose=False)
         h2o.no_progress()
         yield f"{server.ip}:{server.port}"
-        h2o.connection().close()
     except (H2OStartupError, H2OConnectionError, H2OServerError) as error:
         raise TrainingError(f"H2O did not run: {error}; its output is in {log}") from None
     finally:
+        if connection := h2o.connection():
+            connection.close()  # or it would be tried, and told, when Python ends
         if server:
             server.shutdown()
         for output in scratch.rglob("h2o_*_started_from_python.*"):

@@ -243,6 +243,16 @@ def test_bad_input_is_answered_in_one_line_and_leaves_nothing(trainer, folders, 
     assert not (tmp_path / "out").exists()
 
 
+def test_parameters_that_the_data_is_too_small_for_are_bad_input(trainer, folders, tmp_path):
+    arguments = ("--features", str(folders / "good"), "--output", str(tmp_path / "out"), "--seed", "1")
+    done = trainer.run("train", *arguments, "--min-rows", "100000")
+    assert done.returncode == 2
+    assert "h2o-trainer: H2O refuses these parameters: min_rows: The dataset size is too small" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout.splitlines()[-1].startswith("trial 0: H2O is up on")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["h2o.log"]
+
+
 def test_a_missing_object_and_a_silent_bucket_are_told_apart(trainer, bucket, tmp_path):
     arguments = ("--output", str(tmp_path / "out"), "--seed", "1")
     missing = trainer.run("train", "--features", "gs://data/elsewhere", *arguments, STORAGE_EMULATOR_HOST=bucket)

@@ -59,19 +59,22 @@ def main() -> None:
     sources = {"areas": location(options.areas), "customers": location(options.customers)}
     spark = start(NAME)
     files = Files(spark)
-    for uri in sources.values():
-        if not files.is_file(uri):
-            raise InputError(f"{uri}: no such file; push the raw data first")
-    rows, report = clean(spark, files, sources)
+    joined, report = clean(spark, files, sources)
     _check_dropped(report, limit)
-    rows = split(rows).cache()
+    rows = split(joined).cache()
     scratch, new = f"{output}/.parts", not files.exists(output)
     try:
         # Written before it is known whether the rows will do: both take a core.
         with ThreadPoolExecutor(1) as beside:
             written = beside.submit(_write, rows, scratch)
-            summary = _summary(rows)
+            summary, lost = _summary(rows)
+            report["customers"] |= {"without_area": lost, "kept": report["customers"]["kept"] - lost}
+            _check_dropped(report, limit)
+            _check_labels(summary)
             written.result()
+        for name, counts in report.items():
+            told = f" ({_reasons(counts)})" if _reasons(counts) else ""
+            print(f"{name}: {counts['read']} read, {counts['kept']} kept{told}", flush=True)
         for name in ("features.json", "schema.json", *(f"{part}.parquet" for part in BOUNDS)):
             files.delete(f"{output}/{name}")
         for part in BOUNDS:
@@ -95,8 +98,10 @@ def main() -> None:
 def clean(spark: SparkSession, files: Files, sources: dict[str, str]) -> tuple[DataFrame, dict[str, dict[str, int]]]:
     """Read, clean and join the raw objects; give the rows (`values`, `label`), and what became of each raw row.
 
-    Attributes travel as one array: Spark compiles code for each column of a plan, which for 85 takes longer than the
-    work itself.
+    A customer without its area is among the rows: its `values` are null.
+
+    Attributes travel as one array: Spark plans and runs each column of a plan by itself, which for 85 takes longer
+    than the work.
 
     Raises:
       InputError: A file is no such object, or an id stands for two different records.
@@ -111,20 +116,18 @@ def clean(spark: SparkSession, files: Files, sources: dict[str, str]) -> tuple[D
         areas, area_counts = area_object.result()
         customers, counts = customer_object.result()
     areas = areas.select(F.col("Id").alias("Area"), F.col("values").alias("area_values"))
-    joined = customers.join(areas, "Area", "left").cache()
-    lost = joined.filter("area_values is null").count()
-    counts |= {"without_area": lost, "kept": counts["kept"] - lost}
-    values = F.concat("area_values", "values").alias("values")
-    rows = joined.filter("area_values is not null").select(values, F.col(TARGET).alias("label"))
+    joined = customers.join(areas, "Area", "left")
+    rows = joined.select(F.concat("area_values", "values").alias("values"), F.col(TARGET).alias("label"))
     return rows, {"areas": area_counts, "customers": counts}
 
 
 def split(rows: DataFrame) -> DataFrame:
-    """Add each row's `key`, a hash of its attributes, and the `part` that this places it in."""
-    key = F.sha2(_text("values"), 256)
+    """Add each row's attributes as `text`, their hash as `key`, and the `part` that this places it in (null: none)."""
+    text = F.array_join(F.col("values").cast("array<string>"), ",")
     place = F.conv(F.substring("key", 1, 8), 16, 10).cast("double") / 2**32
-    part = F.when(place < BOUNDS["train"], "train").when(place < BOUNDS["validation"], "validation").otherwise("test")
-    return rows.withColumn("key", key).withColumn("part", part)
+    part = F.when(place < BOUNDS["train"], "train").when(place < BOUNDS["validation"], "validation")
+    part = part.when(place.isNotNull(), "test")
+    return rows.withColumn("text", text).withColumn("key", F.sha2("text", 256)).withColumn("part", part)
 
 
 def ordered(rows: DataFrame) -> DataFrame:
@@ -143,6 +146,8 @@ def _object(
 ) -> tuple[DataFrame, dict[str, int]]:
     """Read one raw object: the good records, typed, and how many were dropped for which reason."""
     wanted = [*ids, *attributes, *([target] if target else [])]
+    if not files.is_file(uri):
+        raise InputError(f"{uri}: no such file; push the raw data first")
     header = files.csv_header(uri)
     missing = [name for name in wanted if name not in header]
     if missing:
@@ -156,24 +161,23 @@ def _object(
     # A row's length is not checked if columns that are left out are not parsed.
     reader = spark.read.option("columnPruning", "false")
     raw = reader.csv(uri, schema, header=True, mode="PERMISSIVE", columnNameOfCorruptRecord=MALFORMED)
-    texts = F.array(*(F.trim(F.col(f"`{name}`")) for name in attributes))
     outer = [F.trim(F.col(f"`{name}`")).alias(name) for name in wanted if name not in attributes]
+    texts = F.transform(F.array(*(F.col(f"`{name}`") for name in attributes)), _trim)
     records = raw.select(*outer, texts.alias("texts"), MALFORMED).withColumn("values", F.transform("texts", _integer))
 
     outer_names = [name for name in wanted if name not in attributes]
     problem = (
         F.when(F.col(MALFORMED).isNotNull(), "malformed")
         .when(F.exists(F.concat(F.array(*outer_names), "texts"), lambda text: text.isNull() | (text == "")), "null")
-        .when(F.exists("values", lambda value: value.isNull()), "not_an_integer")
+        .when(F.exists("values", lambda value: value.isNull() | (F.abs(value) > SAFE)), "not_an_integer")
     )
     if target:
         problem = problem.when(~F.col(target).isin(LABELS), "unknown_label")
     # One group for each record: more than one content means that an id stands for different records.
-    content = F.concat_ws("|", *outer_names, _text("values"))
+    content = F.struct(*outer_names, "values")
     group = records.withColumn("problem", problem).groupBy("problem", "Id")
-    kept_columns = [F.first(name).alias(name) for name in (*outer_names[1:], "values")]
     judged = group.agg(
-        F.count("*").alias("rows"), (F.min(content) != F.max(content)).alias("differ"), *kept_columns
+        F.count("*").alias("rows"), F.min(content).alias("record"), (F.min(content) != F.max(content)).alias("differ")
     ).cache()
     told = judged.groupBy("problem").agg(
         F.sum("rows").alias("rows"),
@@ -189,60 +193,59 @@ def _object(
     counts = {reason: found[reason]["rows"] if reason in found else 0 for reason in reasons}
     read = sum(row["rows"] for row in found.values())
     counts = {"read": read, **counts, "repeated": read - sum(counts.values()) - kept, "kept": kept}
-    return judged.filter("problem is null").select(*outer_names, "values"), counts
+    return judged.filter("problem is null").select("record.*"), counts
+
+
+def _trim(text: Column) -> Column:
+    return F.trim(text)  # which itself would take the element's number for what to trim
 
 
 def _integer(text: Column) -> Column:
-    """Give the whole number that a text is (`3`, `-3`, `3.0`), or null; no larger than a double holds exactly."""
-    number = F.regexp_replace(text, r"\.0*$", "").try_cast("bigint")
-    return F.when(text.rlike(r"^[+-]?\d+(\.0*)?$") & (F.abs(number) <= SAFE), number)
-
-
-def _text(values: str) -> Column:
-    return F.array_join(F.col(values).cast("array<string>"), ",")
+    """Give the whole number that a text is (`3`, `-3`, `3.0`), or null."""
+    decimal = F.when(text.rlike(r"^[+-]?\d+\.0*$"), F.regexp_replace(text, r"\.0*$", "").try_cast("bigint"))
+    return F.coalesce(text.try_cast("bigint"), decimal)
 
 
 def _check_dropped(report: dict[str, dict[str, int]], limit: float) -> None:
     for name, counts in report.items():
-        told = ", ".join(
-            f"{count} {reason}" for reason, count in counts.items() if reason not in ("read", "kept") and count
-        )
-        print(f"{name}: {counts['read']} read, {counts['kept']} kept" + (f" ({told})" if told else ""), flush=True)
         # A record that stands twice is no loss.
         lost = counts["read"] - counts["kept"] - counts["repeated"]
         if not counts["kept"] or lost > limit * counts["read"]:
             raise InputError(
-                f"{name}: {lost} of {counts['read']} rows had to be dropped ({told or 'none was there'}), "
+                f"{name}: {lost} of {counts['read']} rows had to be dropped ({_reasons(counts) or 'none was there'}), "
                 f"more than --max-dropped={limit:g} allows; nothing was written"
             )
 
 
-def _summary(rows: DataFrame) -> dict[str, Any]:
-    """Count each part, and digest the rows in the order in which they are written.
+def _reasons(counts: dict[str, int]) -> str:
+    return ", ".join(
+        f"{count} {reason}" for reason, count in counts.items() if reason not in ("read", "kept") and count
+    )
 
-    Raises:
-      InputError: A part has not both labels.
-    """
-    counts: dict[str, dict[str, int]] = {part: dict.fromkeys(LABELS, 0) for part in BOUNDS}
-    digests = {part: hashlib.sha256() for part in BOUNDS}
-    for row in ordered(rows).select("part", "label", _text("values").alias("text")).toLocalIterator():
-        counts[row["part"]][row["label"]] += 1
-        digests[row["part"]].update(f"{row['text']},{row['label']}\n".encode())
-    for part, labels in counts.items():
-        for label, count in labels.items():
-            if not count:
+
+def _check_labels(summary: dict[str, Any]) -> None:
+    for part, count in summary["rows"].items():
+        for label, held in ((LABELS[0], count - summary["positives"][part]), (LABELS[1], summary["positives"][part])):
+            if not held:
                 raise InputError(
                     f"the {part} part has no row with {TARGET} {label}; give more data. Nothing was written"
                 )
+
+
+def _summary(rows: DataFrame) -> tuple[dict[str, Any], int]:
+    """Count each part, and digest the rows in the order in which they are written; also how many are in none."""
+    counts, positives, lost = dict.fromkeys(BOUNDS, 0), dict.fromkeys(BOUNDS, 0), 0
+    digests = {part: hashlib.sha256() for part in BOUNDS}
+    for part, label, text in ordered(rows).select("part", "label", "text").toLocalIterator():
+        if part is None:
+            lost += 1
+            continue
+        counts[part] += 1
+        positives[part] += label == LABELS[1]
+        digests[part].update(f"{text},{label}\n".encode())
     hexes = {part: digest.hexdigest() for part, digest in digests.items()}
-    return {
-        "rows": {part: sum(labels.values()) for part, labels in counts.items()},
-        "positives": {part: labels[LABELS[1]] for part, labels in counts.items()},
-        "row_digest": hashlib.sha256(
-            "".join(f"{part} {value}\n" for part, value in hexes.items()).encode()
-        ).hexdigest(),
-        "row_digests": hexes,
-    }
+    whole = hashlib.sha256("".join(f"{part} {value}\n" for part, value in hexes.items()).encode()).hexdigest()
+    return {"rows": counts, "positives": positives, "row_digest": whole, "row_digests": hexes}, lost
 
 
 if __name__ == "__main__":

@@ -112,6 +112,7 @@ class Images:
                 _uv(
                     "pip",
                     "sync",
+                    "--compile-bytecode",
                     "--require-hashes",
                     "--allow-empty-requirements",
                     "--python",
