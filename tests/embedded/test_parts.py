@@ -203,6 +203,48 @@ def test_earlier_runs_come_first_and_within_a_run_what_asks_last_may_come_first(
     assert asyncio.run(play()) == ["long way", "short way", "second run"]
 
 
+def test_a_small_one_passes_a_large_one_only_where_it_cannot_delay_it() -> None:
+    async def play(running: list[int], small: int) -> bool:
+        scheduler = Scheduler(Resources(2000, 1000))
+        began: list[str] = []
+
+        async def work(name: str, cpu: int) -> None:
+            async with scheduler.granted(Resources(cpu, 1)):
+                began.append(name)
+                await asyncio.sleep(60)
+
+        works = [*((f"running {cpu}", cpu) for cpu in running), ("large", 850), ("small", small)]
+        jobs = [asyncio.ensure_future(work(*each)) for each in works]
+        await _turns()
+        assert began[: len(running)] == [f"running {cpu}" for cpu in running]
+        assert "large" not in began
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+        return "small" in began
+
+    assert asyncio.run(play([850, 850], 250))  # whichever of the two ends, 850 are free again
+    assert not asyncio.run(play([800, 950], 250))  # the end of the first would no longer do
+    assert not asyncio.run(play([850, 850], 301))
+
+
+def test_processes_weigh_for_cores_by_what_was_asked_for(tmp_path: Path) -> None:
+    assert [Resources(cpu, 1).niceness for cpu in (4000, 1000, 850, 500, 250, 100, 1)] == [0, 0, 1, 3, 6, 10, 19]
+
+    async def play() -> list[int]:
+        processes, out = Processes(), tmp_path / "out"
+        script = 'sleep 0.5; nice; cat /proc/$$/autogroup 2>/dev/null | sed "s/.* nice //"'
+        command = Command(("sh", "-c", script), {"PATH": os.environ["PATH"]}, tmp_path, out, out, niceness=6)
+        ends = await asyncio.gather(*(processes.run(command) for _ in range(3)))
+        assert [end.code for end in ends] == [0, 0, 0]
+        await processes.close(1)
+        return [int(line) for line in out.read_text().split()]
+
+    said = asyncio.run(play())
+    assert len(said) in (3, 6)  # without autogroup, only the processes' own
+    assert set(said) == {6}
+
+
 async def _turns() -> None:
     """As many of the event loop as the queue waits for others to ask, and more."""
     for _ in range(100):

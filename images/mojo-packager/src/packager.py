@@ -23,7 +23,7 @@ from xml.etree import ElementTree as ET
 import mojo
 import project
 from errors import InputError, PackagingError
-from maven import DEFAULT_REPOSITORY, IMAGE, Maven
+from maven import DEFAULT_REPOSITORY, IMAGE, JVM, Maven
 from registry import Registry
 
 GENMODEL = "3.46.0.11"
@@ -243,6 +243,7 @@ def _evaluate(options: argparse.Namespace, maven: Maven) -> None:
         )
         command = [
             "java",
+            *JVM.split(),
             "-cp",
             "target/classes:target/lib/*",
             "Evaluate",
@@ -284,7 +285,7 @@ def _score(options: argparse.Namespace, maven: Maven) -> NoReturn:
     if model.exists() and mojo.read(model).digest != digest:
         raise InputError(f"{model}: not the model that {jars[0].name} carries; fetch the version again")
     libraries = _libraries(genmodel, maven)
-    command = ["java", "-cp", os.pathsep.join([str(jars[0]), f"{libraries}/*"]), main]
+    command = ["java", *JVM.split(), "-cp", os.pathsep.join([str(jars[0]), f"{libraries}/*"]), main]
     if shutil.which("java") is None:
         raise PackagingError("no `java` on PATH; install a Java 17 runtime (Debian: openjdk-17-jre-headless)")
     os.execvp("java", command)  # noqa: S606  signals and the exit code are the library's own

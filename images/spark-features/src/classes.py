@@ -59,12 +59,12 @@ def run(folder: Path) -> None:
     """Run both programs in one Spark."""
     import gbt
     import transform
-    from job import Files, start
+    from job import start
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Empty)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     os.environ["STORAGE_EMULATOR_HOST"] = f"127.0.0.1:{server.server_port}"
-    Files(start("classes")).is_file("gs://none/none")
+    start("classes")[1].is_file("gs://none/none")
     schema = json.loads((IMAGE / "src" / "schema.json").read_text())
     draw = random.Random(1)  # noqa: S311
     for name, kind, own in (("areas", "area", ["Id"]), ("customers", "customer", ["Id", "Area"])):

@@ -6,7 +6,7 @@ Owns: the pipeline and its measures. Deliberately not: a stored model; the basel
 # This image's own environment has them, the platform's has not:
 # pyright: reportMissingImports=false
 import numpy as np
-from job import Files, InputError, Parser, location, run, start
+from job import InputError, Parser, location, run, start
 from metrics import measures
 from pyspark.ml import Pipeline
 from pyspark.ml.classification import GBTClassifier
@@ -44,11 +44,7 @@ def main() -> None:
     max_depth = _integer("--max-depth", options.max_depth, 1, 15)
     partitions = _integer("--partitions", options.partitions, 1, 10_000)
     output, features = location(options.output), location(options.features)
-    spark = start(NAME)
-    files = Files(spark)
-    for part in PARTS:
-        if not files.is_file(f"{features}/{part}.parquet"):
-            raise InputError(f"{features}: no {part}.parquet; run transform.py first")
+    spark, files = start(NAME, *(f"{features}/{part}.parquet" for part in PARTS), advice="run transform.py first")
     files.delete(f"{output}/metrics.json")
     parts = {part: spark.read.parquet(f"{features}/{part}.parquet") for part in PARTS}
     for part, rows in parts.items():

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -72,12 +73,28 @@ def _java_reason(error: Py4JJavaError) -> str:
     return str(cause.toString()).splitlines()[0]
 
 
-def start(name: str) -> SparkSession:
-    """Start Spark; its settings are those of `spark-submit`."""
+def start(name: str, *inputs: str, advice: str = "") -> tuple[SparkSession, "Files"]:
+    """Start Spark, with the settings of `spark-submit`; meanwhile, see whether the inputs are there.
+
+    Raises:
+      InputError: One is not; `advice` ends its message.
+    """
+    SparkContext._ensure_initialized()
+    jvm: Any = SparkContext._jvm
     builder = SparkSession.builder.appName(name).config("spark.sql.caseSensitive", "true")
+    # As Spark itself is about to make it: file systems are made once, and so with the settings of whoever comes first.
+    conf = jvm.org.apache.spark.deploy.SparkHadoopUtil.get().newConfiguration(jvm.org.apache.spark.SparkConf(True))
     for key, value in gcs_settings(os.environ.get("STORAGE_EMULATOR_HOST", "")).items():
         builder = builder.config(f"spark.hadoop.{key}", value)
-    return builder.getOrCreate()
+        conf.set(key, value)
+    early = Files(jvm, conf)
+    with ThreadPoolExecutor(1) as beside:
+        there = beside.submit(lambda: [early.is_file(uri) for uri in inputs])
+        spark = builder.getOrCreate()
+        for uri, found in zip(inputs, there.result(), strict=True):
+            if not found:
+                raise InputError(f"{uri}: no such file; {advice}")
+    return spark, Files(jvm, spark._jsc.hadoopConfiguration())
 
 
 def gcs_settings(emulator: str) -> dict[str, str]:
@@ -113,9 +130,8 @@ def location(text: str) -> str:
 class Files:
     """Files and folders by URI, through Hadoop's file systems: what Spark itself reads and writes by."""
 
-    def __init__(self, spark: SparkSession) -> None:
-        self._jvm: Any = spark._jvm
-        self._conf = spark._jsc.hadoopConfiguration()
+    def __init__(self, jvm: Any, conf: Any) -> None:
+        self._jvm, self._conf = jvm, conf
 
     def _at(self, uri: str) -> tuple[Any, Any]:
         path = self._jvm.org.apache.hadoop.fs.Path(uri)

@@ -57,8 +57,7 @@ def main() -> None:
         raise InputError(f"--max-dropped={options.max_dropped!r}: must be a number from 0 to 1")
     output = location(options.output)
     sources = {"areas": location(options.areas), "customers": location(options.customers)}
-    spark = start(NAME)
-    files = Files(spark)
+    spark, files = start(NAME, *sources.values(), advice="push the raw data first")
     joined, report = clean(spark, files, sources)
     _check_dropped(report, limit)
     rows = split(joined).cache()
@@ -146,8 +145,6 @@ def _object(
 ) -> tuple[DataFrame, dict[str, int]]:
     """Read one raw object: the good records, typed, and how many were dropped for which reason."""
     wanted = [*ids, *attributes, *([target] if target else [])]
-    if not files.is_file(uri):
-        raise InputError(f"{uri}: no such file; push the raw data first")
     header = files.csv_header(uri)
     missing = [name for name in wanted if name not in header]
     if missing:

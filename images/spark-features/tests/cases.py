@@ -12,7 +12,7 @@ import gbt  # noqa: E402
 import transform  # noqa: E402
 from job import InputError, start  # noqa: E402
 
-spark = start("cases")
+spark, _ = start("cases")
 answers = {}
 for name, (program, arguments) in asked["runs"].items():
     sys.argv = [program, *arguments]

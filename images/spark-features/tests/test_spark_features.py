@@ -225,7 +225,7 @@ def answers(spark, raw, features, objects, tmp_path_factory):
         ("bucket", "'gs://data': must be a path"),
         ("share", "--max-dropped='2': must be a number from 0 to 1"),
         ("words", "the following arguments are required: --customers, --output"),
-        ("gbt-part", "no validation.parquet; run transform.py first"),
+        ("gbt-part", "validation.parquet: no such file; run transform.py first"),
         ("gbt-target", "has no column 'Nothing'"),
         ("gbt-seed", "--seed='-1': must be a whole number from 0 to 2147483647"),
         ("gbt-depth", "--max-depth='99': must be a whole number from 1 to 15"),

@@ -4,8 +4,8 @@ It is small, and so is what it forks: a task's recorded peak memory is then its 
 would begin with the supervisor's. It forks twice, and the process between ends, so that the task's is handed to the
 supervisor (the subreaper) as a child. Deliberately imports as little as it can, and waits for no task.
 
-A line of stdin is a request: a JSON object with `program`, `argv`, `env`, `cwd`, `stdout` and `stderr`. A line of
-stdout answers it, with `pid` when the program runs, or with `error`. The end of stdin ends it.
+A line of stdin is a request: a JSON object with `program`, `argv`, `env`, `niceness`, `cwd`, `stdout` and `stderr`. A
+line of stdout answers it, with `pid` when the program runs, or with `error`. The end of stdin ends it.
 """
 
 import ctypes
@@ -49,6 +49,7 @@ def _become(request: dict[str, Any], parent: int, report: int) -> None:
     # Python ignores SIGPIPE, and a shell's background job SIGINT and SIGQUIT; a program would inherit that.
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    os.nice(request["niceness"])
     os.write(report, f'{{"pid": {os.getpid()}}}\n'.encode())
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

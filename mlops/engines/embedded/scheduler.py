@@ -6,6 +6,7 @@ Owns: capacity and the queue. Deliberately not: what the resources are for, nor 
 import asyncio
 import bisect
 import itertools
+import math
 import os
 import re
 from collections.abc import AsyncIterator
@@ -40,6 +41,11 @@ class Resources:
     def __sub__(self, other: "Resources") -> "Resources":
         return Resources(self.cpu - other.cpu, self.memory - other.memory)
 
+    @property
+    def niceness(self) -> int:
+        """What makes Linux weigh processes for cores as Kubernetes does: by what they asked for, up to one core."""
+        return min(19, max(0, round(math.log(MHZ_A_CORE / max(1, self.cpu), 1.25))))
+
     def fits(self, free: "Resources") -> bool:
         """Whether this much is to be had from `free`."""
         return self.cpu <= free.cpu and self.memory <= free.memory
@@ -57,6 +63,8 @@ def machine() -> Resources:
     )
 
 
+_PASSING = 50
+"""How far the queue is looked through for what may pass the first: it may be thousands long."""
 _TURNS = 50
 """Of the event loop, until all have asked that can: for each DAG inside of another it takes about three."""
 
@@ -74,11 +82,16 @@ class Place(NamedTuple):
 
 
 class Scheduler:
-    """Grants resources strictly in the order of the queue, so that a large request is never starved by small ones."""
+    """Grants resources in the order of the queue, so that a large request is never starved by small ones.
+
+    A small request passes a large one only where it cannot delay it: whichever of those that run ends next, there is
+    room for the large one then.
+    """
 
     def __init__(self, capacity: Resources) -> None:
         self.capacity = capacity
         self._free = capacity
+        self._granted: list[Resources] = []
         self._queue: list[tuple[Place, Resources, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self._deciding = False
@@ -123,6 +136,7 @@ class Scheduler:
 
     def _give_back(self, need: Resources) -> None:
         self._free += need
+        self._granted.remove(need)
         self._serve_soon()
 
     def _serve_soon(self) -> None:
@@ -137,7 +151,16 @@ class Scheduler:
             return
         self._deciding = False
         while self._queue and self._queue[0][1].fits(self._free):
-            _, need, turn = self._queue.pop(0)
-            if not turn.cancelled():  # one that does not know it yet
-                self._free -= need
-                turn.set_result(None)
+            self._grant(self._queue[0])
+        for entry in self._queue[1:_PASSING]:
+            first, need = self._queue[0][1], entry[1]
+            if need.fits(self._free) and all(first.fits(self._free - need + ends) for ends in self._granted):
+                self._grant(entry)
+
+    def _grant(self, entry: tuple[Place, Resources, asyncio.Future[None]]) -> None:
+        self._queue.remove(entry)
+        _, need, turn = entry
+        if not turn.cancelled():  # one that does not know it yet
+            self._free -= need
+            self._granted.append(need)
+            turn.set_result(None)

@@ -36,6 +36,7 @@ class Command:
         env: The whole environment; nothing is inherited.
         stdout: File that output is appended to.
         stderr: File that errors are appended to; may be the same.
+        niceness: 0 to 19; each level is a fifth less of the cores where there are too few for all.
     """
 
     argv: tuple[str, ...]
@@ -43,6 +44,7 @@ class Command:
     cwd: Path
     stdout: Path
     stderr: Path
+    niceness: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Processes:
         self._number = 0
         self._starting = 0
         self._alive: dict[int, Process] = {}
+        self._weighing: list[asyncio.Future[None]] = []
         self._launcher = _Launcher()
         self._watchdog: subprocess.Popen[bytes] | None = None
         # Orphans of a task become children of the supervisor, so that their ends are collected here.
@@ -174,7 +177,22 @@ class Processes:
             self._starting -= 1
             self._reap_orphans()
         self._tell(f"+{pid}\n")
+        if command.niceness:
+            self._weighing.append(asyncio.ensure_future(self._weigh(process, command.niceness)))
         return process
+
+    async def _weigh(self, process: Process, niceness: int) -> None:
+        # Where Linux shares out cores by session (autogroup), a process's niceness counts only within its own.
+        self._weighing = [task for task in self._weighing if not task.done()]
+        while self._alive.get(process.pid) is process:
+            try:
+                Path(f"/proc/{process.pid}/autogroup").write_text(str(niceness))  # noqa: ASYNC240  it reaches no disk
+            except BlockingIOError:  # it takes one session each tenth of a second
+                await asyncio.sleep(0.1)
+            except OSError:
+                return
+            else:
+                return
 
     async def run(self, command: Command) -> Exit:
         """Start a process and wait for its end; cancelled, it ends the process."""
@@ -228,7 +246,8 @@ class _Launcher:
     def start(self, program: str, command: Command, environment: Mapping[str, str]) -> int:
         """Start a program; the id of its process, which is a child of this one."""
         places = {name: str(getattr(command, name)) for name in ("cwd", "stdout", "stderr")}
-        request = json.dumps({"program": program, "argv": command.argv, "env": environment, **places})
+        how = {"argv": command.argv, "env": environment, "niceness": command.niceness}
+        request = json.dumps({"program": program, **how, **places})
         with self._lock:
             if self._process.poll() is not None:
                 self._begin()

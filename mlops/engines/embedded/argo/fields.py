@@ -193,7 +193,9 @@ NO_MEANING: dict[str, dict[str, str]] = {
         **dict.fromkeys(("imagePullPolicy",), "nothing is pulled on one machine"),
         **dict.fromkeys(("securityContext", "terminationMessagePath", "terminationMessagePolicy", "ports"), _PODS),
     },
-    "resources": {"limits": "nothing limits what a step uses; requests decide what runs side by side"},
+    "resources": {
+        "limits": "nothing limits what a step uses; requests decide what runs side by side, and how steps weigh"
+    },
     "amounts": {"ephemeral-storage": "disk is not shared out"},
     "retryStrategy": {"affinity": "there is one machine"},
     "resource": {"setOwnerReference": "what a step starts ends with it"},

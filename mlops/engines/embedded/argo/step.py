@@ -144,7 +144,7 @@ class Steps:
             ):
                 if "path" in one:
                     places.host(one["path"]).parent.mkdir(parents=True, exist_ok=True)
-            command = await self._command(spec, places, folder, node)
+            command = await self._command(spec, places, folder, node, amount)
             seconds = template.get("activeDeadlineSeconds")
             end = await self._within(float(seconds) if seconds else None, command, node, seconds)
             said = last_line(command.stderr) or last_line(command.stdout)
@@ -164,7 +164,9 @@ class Steps:
             key = ((location or {}).get("gcs") or {}).get("key", "?")
             raise EmbeddedError(f"{what}: there is nothing at {key} in the bucket")
 
-    async def _command(self, spec: Mapping[str, Any], places: "_Places", folder: Path, node: Node) -> Command:
+    async def _command(
+        self, spec: Mapping[str, Any], places: "_Places", folder: Path, node: Node, amount: Resources
+    ) -> Command:
         machine = self._machine
         stdout, stderr = self._logs(folder)
         image = await machine.images.resolve(spec["image"])
@@ -195,7 +197,7 @@ class Steps:
         if any("\x00" in value for value in (*argv, *environment.values())):
             raise EmbeddedError("a value holds a NUL character, which neither arguments nor environment can carry")
         cwd = Path(places.argument(spec["workingDir"])) if spec.get("workingDir", "/app") != "/app" else image.folder
-        return Command(tuple(argv), environment, cwd, stdout, stderr)
+        return Command(tuple(argv), environment, cwd, stdout, stderr, amount.niceness)
 
     async def _within(self, seconds: float | None, command: Command, node: Node, said: Any) -> Exit:
         began = time.monotonic()
@@ -305,7 +307,10 @@ class Steps:
             said_before = stderr.stat().st_size if stderr.exists() else 0
             left = max(0.0, float(deadline) - (time.monotonic() - began)) if deadline else None
             end = await self._within(
-                left, Command(tuple(argv), environment, image.folder, stdout, stderr), node, deadline
+                left,
+                Command(tuple(argv), environment, image.folder, stdout, stderr, spark.amount(manifest).niceness),
+                node,
+                deadline,
             )
             attempt += 1
             node["sparkAttempts"] = attempt

@@ -285,7 +285,7 @@ class _TaskRunner:
         }
         if any("\x00" in value for value in (*argv, *environment.values())):
             raise EmbeddedError("a value holds a NUL character, which neither arguments nor environment can carry")
-        return Command(tuple(argv), environment, cwd, stdout, stderr)
+        return Command(tuple(argv), environment, cwd, stdout, stderr, task.resources.amount.niceness)
 
 
 class Allocation:
