@@ -10,10 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Status = Literal["pending", "running", "complete", "failed", "lost", "stopped"]
-_POLL_SECONDS = 0.5
 FINISHED: frozenset[Status] = frozenset({"complete", "failed", "lost", "stopped"})
-
-
 _POLL_SECONDS = 0.5
 
 
