@@ -48,8 +48,8 @@ Nothing is rescheduled.
 **Resources.** One core counts as {MHZ_A_CORE:,} MHz of `cpu`. An allocation holds what its most demanding stage asks
 for (prestart, main, poststop); allocations start in the order of dispatch when cores and memory are free. A job that
 could never start is refused, and a small one passes a larger that waits only where it cannot delay it. Where cores are
-short, tasks weigh by their `cpu`, up to one core (by niceness). No limit is enforced: peak memory, CPU and wall time of each task are recorded beside
-the request (`TaskUsage` of an allocation).
+short, tasks weigh by their `cpu`, up to one core (by niceness). No limit is enforced: peak memory, CPU and wall time
+of each task are recorded beside the request (`TaskUsage` of an allocation).
 
 **Volumes.** A `host` volume is the folder `volumes/<source>` of the state folder. There are no mounts, so a value in
 `env`, `args`, `command` or `entrypoint` that is a mount's `destination`, or begins with it and a slash, is given the
