@@ -88,14 +88,14 @@ def start(name: str, *inputs: str, advice: str = "") -> tuple[SparkSession, "Fil
     for key, value in gcs_settings(os.environ.get("STORAGE_EMULATOR_HOST", "")).items():
         builder = builder.config(f"spark.hadoop.{key}", value)
         conf.set(key, value)
-    early = Files(jvm, conf)
+    files = Files(jvm, conf)
     with ThreadPoolExecutor(1) as beside:
-        there = beside.submit(lambda: [early.is_file(uri) for uri in inputs])
+        there = beside.submit(lambda: [files.is_file(uri) for uri in inputs])
         spark = builder.getOrCreate()
         for uri, found in zip(inputs, there.result(), strict=True):
             if not found:
                 raise InputError(f"{uri}: no such file; {advice}")
-    return spark, Files(jvm, spark._jsc.hadoopConfiguration())
+    return spark, files
 
 
 def gcs_settings(emulator: str) -> dict[str, str]:

@@ -158,11 +158,10 @@ def _object(
     # A row's length is not checked if columns that are left out are not parsed.
     reader = spark.read.option("columnPruning", "false")
     raw = reader.csv(uri, schema, header=True, mode="PERMISSIVE", columnNameOfCorruptRecord=MALFORMED)
-    outer = [F.trim(F.col(f"`{name}`")).alias(name) for name in wanted if name not in attributes]
+    outer_names = [*ids, *([target] if target else [])]
+    outer = [F.trim(F.col(f"`{name}`")).alias(name) for name in outer_names]
     texts = F.transform(F.array(*(F.col(f"`{name}`") for name in attributes)), _trim)
     records = raw.select(*outer, texts.alias("texts"), MALFORMED).withColumn("values", F.transform("texts", _integer))
-
-    outer_names = [name for name in wanted if name not in attributes]
     problem = (
         F.when(F.col(MALFORMED).isNotNull(), "malformed")
         .when(F.exists(F.concat(F.array(*outer_names), "texts"), lambda text: text.isNull() | (text == "")), "null")

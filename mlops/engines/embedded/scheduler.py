@@ -90,7 +90,6 @@ class Scheduler:
 
     def __init__(self, capacity: Resources) -> None:
         self.capacity = capacity
-        self._free = capacity
         self._granted: list[Resources] = []
         self._queue: list[tuple[Place, Resources, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
@@ -134,8 +133,11 @@ class Scheduler:
         finally:
             self._give_back(need)
 
+    @property
+    def _free(self) -> Resources:
+        return self.capacity - sum(self._granted, Resources(0, 0))
+
     def _give_back(self, need: Resources) -> None:
-        self._free += need
         self._granted.remove(need)
         self._serve_soon()
 
@@ -161,6 +163,5 @@ class Scheduler:
         self._queue.remove(entry)
         _, need, turn = entry
         if not turn.cancelled():  # one that does not know it yet
-            self._free -= need
             self._granted.append(need)
             turn.set_result(None)

@@ -68,6 +68,7 @@ class Process:
         self._started = time.monotonic()
         self._pidfd = os.pidfd_open(pid)
         self._ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self.weighing: asyncio.Future[None] | None = None  # kept, as the loop itself forgets what runs
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_end)
 
     def _on_end(self) -> None:
@@ -103,6 +104,17 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
 
+    async def weigh(self, niceness: int) -> None:
+        """Give its session a niceness: where Linux shares out cores by session, its own counts only within it."""
+        with contextlib.suppress(OSError):  # this Linux does not share out so
+            while not self._ended.done():
+                try:
+                    Path(f"/proc/{self.pid}/autogroup").write_text(str(niceness))  # noqa: ASYNC240  it reaches no disk
+                except BlockingIOError:  # one session each tenth of a second
+                    await asyncio.sleep(0.1)
+                else:
+                    return
+
     async def stop(self, number: int, patience: float) -> Exit:
         """Ask it to end by a signal, and kill its whole session when `patience` seconds have passed."""
         self.send(number)
@@ -121,7 +133,6 @@ class Processes:
         self._number = 0
         self._starting = 0
         self._alive: dict[int, Process] = {}
-        self._weighing: list[asyncio.Future[None]] = []
         self._launcher = _Launcher()
         self._watchdog: subprocess.Popen[bytes] | None = None
         # Orphans of a task become children of the supervisor, so that their ends are collected here.
@@ -178,21 +189,8 @@ class Processes:
             self._reap_orphans()
         self._tell(f"+{pid}\n")
         if command.niceness:
-            self._weighing.append(asyncio.ensure_future(self._weigh(process, command.niceness)))
+            process.weighing = asyncio.ensure_future(process.weigh(command.niceness))
         return process
-
-    async def _weigh(self, process: Process, niceness: int) -> None:
-        # Where Linux shares out cores by session (autogroup), a process's niceness counts only within its own.
-        self._weighing = [task for task in self._weighing if not task.done()]
-        while self._alive.get(process.pid) is process:
-            try:
-                Path(f"/proc/{process.pid}/autogroup").write_text(str(niceness))  # noqa: ASYNC240  it reaches no disk
-            except BlockingIOError:  # it takes one session each tenth of a second
-                await asyncio.sleep(0.1)
-            except OSError:
-                return
-            else:
-                return
 
     async def run(self, command: Command) -> Exit:
         """Start a process and wait for its end; cancelled, it ends the process."""

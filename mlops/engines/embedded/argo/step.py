@@ -266,7 +266,7 @@ class Steps:
         self._machine.scheduler.check(amount, f"step {node['displayName']}")
         async with self._machine.scheduler.granted(amount, place):
             turn("Running")
-            state, message = await self._spark(manifest, node, folder, template.get("activeDeadlineSeconds"))
+            state, message = await self._spark(manifest, node, folder, template.get("activeDeadlineSeconds"), amount)
         manifest["status"] = {"applicationState": {"state": state}}
         if _meets(resource.get("failureCondition", ""), state) or not _meets(
             resource.get("successCondition", ""), state
@@ -279,7 +279,9 @@ class Steps:
             ]
         }
 
-    async def _spark(self, manifest: Mapping[str, Any], node: Node, folder: Path, deadline: Any) -> tuple[str, str]:
+    async def _spark(
+        self, manifest: Mapping[str, Any], node: Node, folder: Path, deadline: Any, amount: Resources
+    ) -> tuple[str, str]:
         """The application's final state, and what its driver said last."""
         machine, policy = self._machine, spark.restarts(manifest)
         stdout, stderr = self._logs(folder)
@@ -308,7 +310,7 @@ class Steps:
             left = max(0.0, float(deadline) - (time.monotonic() - began)) if deadline else None
             end = await self._within(
                 left,
-                Command(tuple(argv), environment, image.folder, stdout, stderr, spark.amount(manifest).niceness),
+                Command(tuple(argv), environment, image.folder, stdout, stderr, amount.niceness),
                 node,
                 deadline,
             )
