@@ -304,21 +304,26 @@ print(json.dumps(measures(*map(np.array, json.load(sys.stdin)))))
 def test_spark_maps_its_classes_and_has_the_settings_of_its_folder(spark, tmp_path):
     program = tmp_path / "settings.py"
     program.write_text(
-        "import json\n"
-        "from pyspark.sql import SparkSession\n"
-        "session = SparkSession.builder.getOrCreate()\n"
+        "import json, sys\n"
+        f"sys.path.insert(0, {str(spark.image / 'src')!r})\n"
+        "import job, pyspark\n"
+        "session = job.SparkSession.builder.getOrCreate()\n"
         "session.range(3).count()\n"
+        "print('pyspark', pyspark.__file__)\n"
         "print('settings', json.dumps(dict(session.sparkContext.getConf().getAll())))\n"
     )
     log = tmp_path / "classes.log"
     given = ("--conf", "spark.sql.shuffle.partitions=7", program)
-    done = spark.submit(*given, SPARK_SUBMIT_OPTS=f"-Xlog:class+load=info:file={log}")
+    done = spark.submit(*given, SPARK_SUBMIT_OPTS=f"-Xlog:class+load=info,cds=info:file={log}")
     assert done.returncode == 0, done.stderr
+    (python,) = (line for line in done.stdout.splitlines() if line.startswith("pyspark "))
+    assert "/site-packages/pyspark/__init__.py" in python  # not of the archive that spark-submit names first
     (said,) = (line for line in done.stdout.splitlines() if line.startswith("settings "))
     settings = json.loads(said.removeprefix("settings "))
     lines = (spark.image / "conf" / "spark-defaults.conf").read_text().splitlines()
     folder = dict(line.split() for line in lines if line.startswith("spark."))
     assert settings | folder | {"spark.sql.shuffle.partitions": "7"} == settings  # who runs it has the last word
+    assert "at an alternative address" not in log.read_text()
     loaded = [line for line in log.read_text().splitlines() if "org.apache.spark." in line and "Lambda" not in line]
     mapped = [line for line in loaded if "shared objects file" in line]
     assert len(mapped) > 0.9 * len(loaded) > 900
