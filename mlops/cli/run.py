@@ -1,7 +1,6 @@
 """`mlops run`: start runs of a pipeline, watch them, and show the versions they stored."""
 
 import difflib
-import importlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -86,6 +85,7 @@ def run(
     Interrupting this command does not stop the runs.
     """
     from mlops import parameters
+    from mlops.registry.bucket import library as load_library
 
     files = parameters.files(CHECKOUT / "jobs")
     if pipeline not in files:
@@ -127,8 +127,7 @@ def run(
         if detach:
             _tell_detached(started, json=json)
             return
-        for module in ("mlops.registry.bucket", "google.cloud.storage"):  # the report's, loaded while the runs work
-            importlib.import_module(module)
+        load_library()  # the report's, while the runs work
         finished = watch(engine, started)
     except KeyboardInterrupt:
         err.print(f"{len(started)} run(s) go on; `mlops runs` follows them, `mlops runs stop RUN` stops one.")

@@ -7,12 +7,14 @@ Knows nothing of models and versions. `STORAGE_EMULATOR_HOST` works as always.
 import base64
 import functools
 import hashlib
+import importlib.metadata
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from .errors import (
@@ -29,9 +31,6 @@ DEADLINE_VARIABLE = "MLOPS_REGISTRY_DEADLINE"
 _DEADLINE = 300.0
 _TIMEOUT = (10.0, 120.0)
 _LARGE = 8 << 20  # what the library sends in one request
-
-# The library says on import which Pythons it will leave behind next year: no matter of whoever asks for a version.
-warnings.filterwarnings("ignore", r"You are using a Python version", FutureWarning)
 
 
 @dataclass(frozen=True)
@@ -56,37 +55,31 @@ class Bucket:
 
     @functools.cached_property
     def client(self) -> Any:
-        """The library's client; made, and its library imported, when first needed."""
+        """The library's client, made when first needed."""
         # Without this the library asks for the bucket's own metadata beside the first request, which costs a request
         # and a permission, for traces that nobody collects.
         os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         with self._translated():
-            from google.cloud import storage
-
-            return storage.Client(project=None)
+            return library().storage.Client(project=None)
 
     def read(self, name: str) -> tuple[bytes, int] | None:
         """An object's bytes and generation, or None."""
-        from google.api_core.exceptions import NotFound
-
         blob = self.client.bucket(self.name).blob(name)
         with self._translated():
             try:
                 data = blob.download_as_bytes(checksum="crc32c", **self._options)
-            except NotFound:
+            except library().api.NotFound:
                 return None
         return data, int(blob.generation)
 
     def download(self, name: str, target: Path) -> bool:
         """Write an object to a file, for a caller who knows its SHA-256; False if there is none."""
-        from google.api_core.exceptions import NotFound
-
         with self._translated():
             try:
                 self.client.bucket(self.name).blob(name).download_to_filename(
                     str(target), checksum=None, **self._options
                 )
-            except NotFound:
+            except library().api.NotFound:
                 return False
         return True
 
@@ -144,7 +137,7 @@ class Bucket:
             try:
                 for blob in blobs:
                     yield Stored(blob.name, blob.metadata or {})
-            except _google().NotFound:
+            except library().api.NotFound:
                 raise self._missing() from None
 
     def folders(self, prefix: str) -> list[str]:
@@ -156,7 +149,7 @@ class Bucket:
             try:
                 for _ in blobs:
                     pass
-            except _google().NotFound:
+            except library().api.NotFound:
                 raise self._missing() from None
             return sorted(folder.removeprefix(prefix).rstrip("/") for folder in blobs.prefixes)
 
@@ -171,7 +164,7 @@ class Bucket:
                 next(
                     iter(self.client.list_blobs(self.name, max_results=1, fields="items(name)", **self._options)), None
                 )
-            except _google().NotFound:
+            except library().api.NotFound:
                 raise self._missing() from None
 
     def _blob(self, name: str) -> Any:
@@ -179,8 +172,6 @@ class Bucket:
             return self.client.bucket(self.name).get_blob(name, **self._options)
 
     def _write(self, name: str, content: bytes | Path, generation: int, metadata: dict[str, str] | None) -> None:
-        from google.api_core.exceptions import NotFound, PreconditionFailed
-
         blob = self.client.bucket(self.name).blob(name)
         blob.metadata = metadata
         options = {"if_generation_match": generation, "checksum": "crc32c", **self._options}
@@ -191,16 +182,15 @@ class Bucket:
                     blob.upload_from_filename(str(content), content_type=kind, **options)
                 else:
                     blob.upload_from_string(content, content_type=kind, **options)
-            except PreconditionFailed:
+            except library().api.PreconditionFailed:
                 raise LostRaceError(f"gs://{self.name}/{name} was changed by somebody else at the same time") from None
-            except NotFound:
+            except library().api.NotFound:
                 raise self._missing() from None
 
     @functools.cached_property
     def _options(self) -> dict[str, Any]:
-        from google.cloud.storage.retry import DEFAULT_RETRY
-
-        return {"retry": DEFAULT_RETRY.with_delay(0.5, 20.0, 2.0).with_timeout(self.deadline), "timeout": _TIMEOUT}
+        retry = library().DEFAULT_RETRY.with_delay(0.5, 20.0, 2.0).with_timeout(self.deadline)
+        return {"retry": retry, "timeout": _TIMEOUT}
 
     def _missing(self) -> NoBucketError:
         return NoBucketError(
@@ -209,11 +199,7 @@ class Bucket:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        from google.api_core import exceptions as api
-        from google.auth import exceptions as auth
-        from google.cloud.storage.exceptions import DataCorruption
-        from requests import RequestException
-
+        api, auth = library().api, library().auth
         try:
             yield
         except RegistryError:
@@ -231,11 +217,11 @@ class Bucket:
             raise AccessError(
                 f"bucket {self.name}: the Google credentials do not work ({error}): log in again"
             ) from None
-        except DataCorruption:
+        except library().DataCorruption:
             raise UnavailableError(
                 f"bucket {self.name}: an object's bytes do not fit its crc32c: try again; if it stays, it is damaged"
             ) from None
-        except (api.RetryError, RequestException) as error:
+        except (api.RetryError, library().RequestException) as error:
             raise UnavailableError(
                 f"bucket {self.name} did not answer for {self.deadline:g} s ({_text(getattr(error, 'cause', error))}): "
                 "repeat the command when it does; what was already written is kept"
@@ -244,10 +230,33 @@ class Bucket:
             raise RegistryError(f"bucket {self.name}: {_text(error)}") from None
 
 
-def _google() -> Any:
-    from google.api_core import exceptions
+@functools.cache
+def library() -> Any:
+    """What is used of Google's libraries, imported when first needed."""
+    # On Pythons that they will leave behind next year they say so on import, and look through all installed packages
+    # for it, for a sixth of a second; it is no matter of whoever asks for a version.
+    look_through = importlib.metadata.packages_distributions
+    importlib.metadata.packages_distributions = dict
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            from google.api_core import exceptions as api
+    finally:
+        importlib.metadata.packages_distributions = look_through
+    from google.auth import exceptions as auth
+    from google.cloud import storage
+    from google.cloud.storage.exceptions import DataCorruption
+    from google.cloud.storage.retry import DEFAULT_RETRY
+    from requests import RequestException
 
-    return exceptions
+    return SimpleNamespace(
+        api=api,
+        auth=auth,
+        storage=storage,
+        DataCorruption=DataCorruption,
+        DEFAULT_RETRY=DEFAULT_RETRY,
+        RequestException=RequestException,
+    )
 
 
 def _text(error: object) -> str:
