@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -29,6 +28,8 @@ class RefusalError(Exception):
 
 def plain(value: Any) -> Any:
     """What `json.dumps` takes, of a result."""
+    from pydantic import BaseModel  # here, as most of what the command says needs none of it
+
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -10,6 +10,7 @@ and once: a repeat takes from it what only the first attempt could say, and come
 """
 
 import argparse
+import functools
 import json
 import logging
 import os
@@ -228,6 +229,16 @@ def _bucket_create(bucket: str, name: str, text: str) -> None:
         raise InputError(f"gs://{bucket}/{name} says something else of this run and is never overwritten; compare them")
 
 
+@functools.cache
+def _client() -> Any:
+    # Without this the library asks for the bucket's own metadata beside the first request, which costs a request and a
+    # permission, for traces that nobody collects.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    from google.cloud import storage
+
+    return storage.Client(project=os.environ.get("GOOGLE_CLOUD_PROJECT", "none"))
+
+
 class _Translated:
     """The bucket's client, and its errors as one line."""
 
@@ -236,10 +247,9 @@ class _Translated:
 
     def __enter__(self) -> Any:
         from google.auth.exceptions import GoogleAuthError
-        from google.cloud import storage
 
         try:
-            return storage.Client(project=os.environ.get("GOOGLE_CLOUD_PROJECT", "none"))
+            return _client()
         except GoogleAuthError as error:
             raise BucketError(f"gs://{self._bucket}: {error}") from None
 

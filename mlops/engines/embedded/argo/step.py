@@ -136,8 +136,11 @@ class Steps:
         async with self._machine.scheduler.granted(amount, place):
             turn("Running")
             places.make(mount["mountPath"] for mount in spec.get("volumeMounts", ()))
-            for one in declared_in.get("artifacts", ()):
-                await self._fetch(one, inputs.artifacts.get(one["name"]), places)
+            artifacts = declared_in.get("artifacts", ())
+            fetches = (self._fetch(one, inputs.artifacts.get(one["name"]), places) for one in artifacts)
+            # All have ended before one that failed is told: a thread that still writes would do so into a retry.
+            for failed in filter(None, await asyncio.gather(*fetches, return_exceptions=True)):
+                raise failed
             for one in (
                 *declared_out.get("artifacts", ()),
                 *(p.get("valueFrom", {}) for p in declared_out.get("parameters", ())),
