@@ -165,7 +165,7 @@ def _object(
     problem = (
         F.when(F.col(MALFORMED).isNotNull(), "malformed")
         .when(F.exists(F.concat(F.array(*outer_names), "texts"), lambda text: text.isNull() | (text == "")), "null")
-        .when(F.exists("values", lambda value: value.isNull() | (F.abs(value) > SAFE)), "not_an_integer")
+        .when(F.exists("values", lambda value: value.isNull() | ~value.between(-SAFE, SAFE)), "not_an_integer")
     )
     if target:
         problem = problem.when(~F.col(target).isin(LABELS), "unknown_label")
