@@ -31,6 +31,7 @@ DEADLINE_VARIABLE = "MLOPS_REGISTRY_DEADLINE"
 _DEADLINE = 300.0
 _TIMEOUT = (10.0, 120.0)
 _LARGE = 8 << 20  # what the library sends in one request
+_LOOK_THROUGH = importlib.metadata.packages_distributions
 
 
 @dataclass(frozen=True)
@@ -235,14 +236,13 @@ def library() -> Any:
     """What is used of Google's libraries, imported when first needed."""
     # On Pythons that they will leave behind next year they say so on import, and look through all installed packages
     # for it, for a sixth of a second; it is no matter of whoever asks for a version.
-    look_through = importlib.metadata.packages_distributions
     importlib.metadata.packages_distributions = dict
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             from google.api_core import exceptions as api
     finally:
-        importlib.metadata.packages_distributions = look_through
+        importlib.metadata.packages_distributions = _LOOK_THROUGH
     from google.auth import exceptions as auth
     from google.cloud import storage
     from google.cloud.storage.exceptions import DataCorruption
