@@ -243,6 +243,9 @@ def _compare(mlops: Mlops, hand: ByHand, uri: str, trials: int) -> None:
     goal = f"    (goal: at most {GOAL_THREE})" if trials > 1 else ""
     print(f"  longest chain      {chain:8.1f} s, all CPU over {CORES} cores {cpu / CORES:.1f} s")
     print(f"  engine over that   {ours / bound:8.3f}{goal}")
+    # Steps side by side slow each other down: what of the distance is that, and what is cores without work.
+    own = sum(step["cpu_seconds"] or 0 for _, run in engine for step in run["steps"]) / len(engine) / CORES
+    print(f"  engine over its own {ours / own:7.3f}    (its steps' CPU over {CORES} cores: {own:.1f} s)")
     print("  where the time goes: by hand, and in the engine's last run")
     steps = {step["name"]: step for step in engine[-1][1]["steps"]}
     for name, one in used.items():
