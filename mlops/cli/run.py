@@ -85,7 +85,6 @@ def run(
     Interrupting this command does not stop the runs.
     """
     from mlops import parameters
-    from mlops.registry.bucket import library as load_library
 
     files = parameters.files(CHECKOUT / "jobs")
     if pipeline not in files:
@@ -127,7 +126,9 @@ def run(
         if detach:
             _tell_detached(started, json=json)
             return
-        load_library()  # the report's, while the runs work
+        from mlops.registry.bucket import library
+
+        library()  # the report's, loaded while the runs work
         finished = watch(engine, started)
     except KeyboardInterrupt:
         err.print(f"{len(started)} run(s) go on; `mlops runs` follows them, `mlops runs stop RUN` stops one.")

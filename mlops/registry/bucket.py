@@ -31,7 +31,7 @@ DEADLINE_VARIABLE = "MLOPS_REGISTRY_DEADLINE"
 _DEADLINE = 300.0
 _TIMEOUT = (10.0, 120.0)
 _LARGE = 8 << 20  # what the library sends in one request
-_LOOK_THROUGH = importlib.metadata.packages_distributions
+_LOOK_THROUGH = importlib.metadata.packages_distributions  # as it is before any thread of `library` replaces it
 
 
 @dataclass(frozen=True)
