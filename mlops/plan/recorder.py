@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from infra.settings import PROJECT, ROOT, SettingsError, read_config
-from mlops.plan.confinement import confined
+from mlops.confinement import confined
 from mlops.plan.inventory import Inventory
 from mlops.plan.values import printable
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra.settings import stacks
-from mlops.plan import confinement
+from mlops import confinement
 from mlops.plan.capacity import Capacity, capacity
 from mlops.plan.checkout import checkout, commit
 from mlops.plan.diff import Difference, difference

@@ -11,7 +11,8 @@ import subprocess
 import sys
 
 from infra.settings import stacks as all_stacks
-from mlops.plan import Inventory, confinement, record
+from mlops import confinement
+from mlops.plan import Inventory, record
 from tests.bench import pools, stages
 from tests.bench.clock import cpu
 

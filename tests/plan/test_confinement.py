@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops.plan import PlanError, confinement, record
+from mlops import confinement
+from mlops.plan import PlanError, record
 from mlops.plan.checkout import checkout, commit
 
 HOSTILE = """
