@@ -9,8 +9,13 @@ source "${BASH_SOURCE[0]%/*}/machine.env"
 METADATA=http://169.254.169.254/computeMetadata/v1
 TLS=/etc/nomad.d/tls
 
+# Goes to the serial console, whose last such line `pulumi up` prints where a server does not come up (console.py).
+say() { # MESSAGE
+    echo "mlops: $1"
+}
+
 fail() { # MESSAGE
-    echo "mlops: $1" >&2
+    say "$1" >&2
     exit 1
 }
 
@@ -18,11 +23,20 @@ metadata() { # PATH
     curl --fail --silent --show-error --retry 10 --retry-connrefused --header 'Metadata-Flavor: Google' "$METADATA/$1"
 }
 
+# A new grant takes minutes until it holds everywhere (cloud.google.com/iam/docs/access-change-propagation), and until then
+# the answer is 403, which curl itself does not try again. Its arguments are used again, so none of them is standard input.
 google() { # CURL_ARGUMENT...
-    local token
+    local token answer attempts=60
     token=$(metadata instance/service-accounts/default/token | jq --raw-output .access_token)
-    curl --fail --silent --show-error --retry 10 --retry-connrefused --max-time 300 \
-        --header @<(printf 'Authorization: Bearer %s\n' "$token") "$@"
+    until answer=$(
+        curl --fail --silent --show-error --retry 10 --retry-connrefused --retry-max-time 300 --max-time 300 \
+            --write-out '\n%{http_code}' --header @<(printf 'Authorization: Bearer %s\n' "$token") "$@"
+    ); do
+        attempts=$((attempts - 1))
+        if [[ ${answer##*$'\n'} != 403 ]] || ((attempts == 0)); then return 1; fi
+        sleep 10
+    done
+    printf '%s' "${answer%$'\n'*}"
 }
 
 secret() { # NAME

@@ -29,6 +29,6 @@ jq --arg project "$PROJECT" --arg region "$NOMAD_REGION" --arg now "$(date --utc
         if $healthy != null then
             series("healthy"; $healthy), series("failure_tolerance"; $tolerance // 0), series("failed_runs"; $failed)
         else empty end
-    ]}' /run/mlops-metrics.json |
-    google --request POST --header 'Content-Type: application/json' --data-binary @- --output /dev/null \
-        "https://monitoring.googleapis.com/v3/projects/$PROJECT/timeSeries"
+    ]}' /run/mlops-metrics.json >/run/mlops-report.json
+google --request POST --header 'Content-Type: application/json' --data-binary @/run/mlops-report.json --output /dev/null \
+    "https://monitoring.googleapis.com/v3/projects/$PROJECT/timeSeries"

@@ -18,13 +18,15 @@ mountpoint --quiet /var/lib/nomad || mount -o discard,defaults "$disk" /var/lib/
 install --directory --owner=nomad --mode=0700 /var/lib/nomad/data
 install --directory --owner=nomad --mode=0700 /etc/nomad.d
 
+say "takes its secrets"
 refresh_certificates nomad
 install_config /usr/local/lib/mlops/agent.json /etc/nomad.d/agent.json nomad
 
 # What is secret, or known to Google only, has files of its own, and is in memory until it is in its place.
 work=$(mktemp --directory --tmpdir=/run)
-trap 'rm -rf "$work"' EXIT
-IFS=/ read -r _ project _ location _ ring _ key < <(metadata instance/attributes/nomad-key)
+# In two steps: the metadata server ends its answers with no newline, which `read` would take for a failure.
+name=$(metadata instance/attributes/nomad-key)
+IFS=/ read -r _ project _ location _ ring _ key <<<"$name"
 jq --null-input --arg project "$project" --arg region "$location" --arg ring "$ring" --arg key "$key" \
     '{keyring: {gcpckms: {active: true, project: $project, region: $region, key_ring: $ring, crypto_key: $key}}}' \
     >"$work/keyring.json"
@@ -39,5 +41,7 @@ fi
 install -D --mode=0644 /usr/local/lib/mlops/server-user.conf /etc/systemd/system/nomad.service.d/user.conf
 install_units nomad.service mlops-certificates.{service,timer} mlops-snapshot.{service,timer} mlops-report.{service,timer}
 start_nomad
+say "waits for a leader, to bootstrap the ACLs"
 secret "$TOKEN_SECRET" | bash /usr/local/lib/mlops/bootstrap.sh https://127.0.0.1:4646 "$TLS/ca.pem"
 systemctl enable --now --quiet mlops-certificates.timer mlops-snapshot.timer mlops-report.timer
+say "this machine is a Nomad server"

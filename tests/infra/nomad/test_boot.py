@@ -3,15 +3,18 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from infra import settings
 from infra.nomad import agent, boot
+from tests.infra.nomad import machine
 from tests.infra.nomad.machine import bash, unpack
 
 PROVISIONED = [stack for stack in settings.stacks() if settings.load(stack).nomad.regions]
@@ -54,6 +57,101 @@ def test_the_script_puts_every_file_on_the_machine_as_it_is(tmp_path: Path) -> N
         if written.exists():
             assert written.read_text() == path.read_text().replace(boot.HOME, str(tmp_path / "home"))
     assert json.loads((tmp_path / "home/agent.json").read_text())["server"]["enabled"]
+
+
+@pytest.fixture
+def google() -> Iterator[machine.Google]:
+    with machine.google() as answering:
+        yield answering
+
+
+SERVER, CLIENT = scripts("dev")["eu-server-0"], scripts("dev")["eu-train"]
+
+
+def test_a_server_boots_by_what_the_metadata_server_answers(google: machine.Google, tmp_path: Path) -> None:
+    """Its answers end with no newline."""
+    done = machine.boot(SERVER, tmp_path, google)
+    assert done.returncode == 0, done.stderr
+    assert "this machine is a Nomad server" in done.stdout.splitlines()[-1]
+    (keyring,) = json.loads((tmp_path / "etc/nomad.d/keyring.json").read_text())["keyring"].values()
+    named = [keyring[part] for part in ("project", "region", "key_ring", "crypto_key")]
+    assert named == machine.KEY.split("/")[1::2]
+    assert list((tmp_path / "run").glob("tmp.*")) == [], "no secret is left in memory"
+
+
+def test_a_client_boots(google: machine.Google, tmp_path: Path) -> None:
+    done = machine.boot(CLIENT, tmp_path, google)
+    assert done.returncode == 0, done.stderr
+    assert "this machine is a Nomad client" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("script", "refused"),
+    [(SERVER, "/secrets/mlops-nomad-eu-server"), (SERVER, "bootstrap-token"), (CLIENT, "/storage/v1/b/")],
+)
+def test_a_machine_waits_until_its_grants_are_effective(
+    script: str, refused: str, google: machine.Google, tmp_path: Path
+) -> None:
+    google.refusals[refused] = 5
+    done = machine.boot(script, tmp_path, google)
+    assert done.returncode == 0, done.stderr
+    assert len([path for path in google.asked if refused in path]) >= 6
+
+
+def test_a_grant_that_never_comes_ends_the_boot(google: machine.Google, tmp_path: Path) -> None:
+    google.refusals["/secrets/"] = 10**6
+    done = machine.boot(SERVER, tmp_path, google)
+    assert done.returncode != 0
+    assert "mlops: the boot ended with code " in done.stderr
+    assert "403" in done.stderr
+    assert len(google.asked) < 100
+
+
+def test_nomad_is_started_again_until_its_key_may_be_used(google: machine.Google, tmp_path: Path) -> None:
+    (tmp_path / "programs").mkdir()
+    failures = tmp_path / "failures"
+    failures.write_text("1\n2\n3\n")
+    systemctl = tmp_path / "programs/systemctl"
+    systemctl.write_text(
+        f'#!/bin/bash\n[[ $* == "restart nomad.service" && -s {failures} ]] || exit 0\nsed -i 1d {failures}\nexit 1\n'
+    )
+    systemctl.chmod(0o755)
+    done = machine.boot(SERVER, tmp_path, google)
+    assert done.returncode == 0, done.stderr
+    assert failures.read_text() == ""
+    systemctl.write_text('#!/bin/bash\n[[ $* != "restart nomad.service" ]]\n')
+    (tmp_path / "etc/nomad.d/agent.json").unlink()
+    done = machine.boot(SERVER, tmp_path, google)
+    assert done.returncode != 0
+    assert "mlops: Nomad does not start: Error starting agent: permission denied" in done.stderr
+
+
+def test_a_client_whose_docker_has_no_apparmor_takes_no_task(google: machine.Google, tmp_path: Path) -> None:
+    (tmp_path / "programs").mkdir()
+    apt = tmp_path / "programs/apt-get"
+    apt.write_text(f'#!/bin/bash\necho "$*" >>{tmp_path}/installed\n')
+    dpkg, docker = tmp_path / "programs/dpkg", tmp_path / "programs/docker"
+    dpkg.write_text("#!/bin/bash\nexit 1\n")
+    docker.write_text("#!/bin/bash\necho '[name=seccomp,profile=default]'\n")
+    for program in (apt, dpkg, docker):
+        program.chmod(0o755)
+    done = machine.boot(CLIENT, tmp_path, google)
+    assert done.returncode != 0
+    assert "AppArmor" in done.stderr
+    assert "starts Nomad" not in done.stdout
+    # Without recommends, which it is among for docker.io.
+    assert {"apparmor", "docker.io"} <= set((tmp_path / "installed").read_text().split())
+
+
+def test_what_a_read_takes_may_end_without_a_newline() -> None:
+    """A `read` fails there, though it has read: what it takes is either from a variable, or may fail."""
+    found = 0
+    for path in boot.FILES.iterdir():
+        for line in path.read_text().splitlines():
+            if re.search(r"(^|[;&|(]|\b(?:do|then|while)\b)\s*(IFS=\S* )?read\b", line):
+                found += 1
+                assert re.search(r"\|\| \[\[ -n \$\w+ \]\]|<<<", line), f"{path.name}: {line}"
+    assert found >= 3
 
 
 @pytest.mark.parametrize(("right", "code"), [(True, 0), (False, 1)])
