@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from infra import naming
+from infra import documents, naming
 from infra.kubernetes import names
 from infra.settings import Settings
 from infra.settings.kubernetes import ClusterSettings
@@ -72,7 +70,7 @@ def _run(folder: Path, stack: str, settings: Settings) -> str:
 
 
 def _declared(folder: Path) -> Mapping[str, Any]:
-    return yaml.safe_load((folder / "parameters.yaml").read_text(encoding="utf-8"))["parameters"]
+    return documents.load((folder / "parameters.yaml").read_text(encoding="utf-8"))["parameters"]
 
 
 def _argo(cluster: str, own: ClusterSettings, settings: Settings) -> Iterator[str]:

@@ -180,19 +180,20 @@ def load(path: Path) -> Pipeline:
     Raises:
         ParameterError: The file cannot be used.
     """
-    import yaml
+    from infra import documents
 
     origin = "/".join(path.parts[-3:])
     try:
-        return Pipeline.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Pipeline.model_validate(documents.load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         problem = first["msg"].removeprefix("Value error, ")
         raise ParameterError(f"{origin}: {where}: {problem}, so the pipeline cannot be run; correct it") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise ParameterError(f"{origin}: is not YAML, so the pipeline cannot be run; correct it: {problem}") from None
+    except documents.DocumentError as error:
+        raise ParameterError(f"{origin}: {error.problem}, so the pipeline cannot be run; {error.fix}") from None
+    except UnicodeDecodeError:
+        raise ParameterError(f"{origin}: is not UTF-8, so the pipeline cannot be run; save it as UTF-8") from None
 
 
 def assignments(given: Iterable[str]) -> dict[str, str]:

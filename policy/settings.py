@@ -7,11 +7,11 @@ import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from infra import documents
 from mlops.plan.recorder import PlanError
-from mlops.plan.values import printable
+from mlops.text import printable
 
 FOLDER = Path(__file__).parent / "stacks"
 
@@ -88,11 +88,11 @@ def load(stack: str, folder: Path = FOLDER) -> PolicySettings:
     if not path.exists():
         return PolicySettings()
     try:
-        document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
-        # ValueError: what is no text, and a date that there is not.
-        problem = printable(" ".join(str(error).split()))
-        raise PolicyError(f"{name}: is not YAML, so no policy was applied; correct it: {problem}") from None
+        document: Any = documents.load(path.read_text(encoding="utf-8"))
+    except documents.DocumentError as error:
+        raise PolicyError(f"{name}: {error.problem}, so no policy was applied; {error.fix}") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise PolicyError(f"{name}: cannot be read, so no policy was applied; correct it: {error}") from None
     try:
         return PolicySettings.model_validate({} if document is None else document)
     except ValidationError as error:
@@ -100,4 +100,4 @@ def load(stack: str, folder: Path = FOLDER) -> PolicySettings:
             f"{name}: {'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}, so no policy was applied; mend it"
             for each in error.errors()
         ]
-        raise PolicyError("\n".join(printable(line).replace("\n", " ") for line in lines)) from None
+        raise PolicyError("\n".join(printable(line) for line in lines)) from None

@@ -50,16 +50,17 @@ def read_config(stack: str, folder: Path = STACKS) -> tuple[dict[str, Any], set[
     Raises:
         SettingsError: There is no such stack, its file is no configuration, or a secret stands in it in clear.
     """
-    import yaml
+    from infra import documents
 
     path = folder / f"Pulumi.{stack}.yaml"
     if stack not in stacks(folder):
         raise SettingsError(f"there is no stack {stack!r}, so nothing was read; there are: {', '.join(stacks(folder))}")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise SettingsError(f"{_name(stack)}: is not YAML, so nothing was read; correct it: {problem}") from None
+        document = documents.load(path.read_text(encoding="utf-8"))
+    except documents.DocumentError as error:
+        raise SettingsError(f"{_name(stack)}: {error.problem}, so nothing was read; {error.fix}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{_name(stack)}: is not UTF-8, so nothing was read; save it as UTF-8") from None
     config = document.get("config", {}) if isinstance(document, dict) else None
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise SettingsError(f"{_name(stack)}: has no map named config, so nothing was read; put the settings under one")

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import yaml
+from infra import documents
 
 
 def _defaults() -> dict[str, str | None]:
-    declared = yaml.safe_load((Path(__file__).parent / "parameters.yaml").read_text())["parameters"]
+    declared = documents.load((Path(__file__).parent / "parameters.yaml").read_text())["parameters"]
     return {name: None if one.get("required") else str(one.get("default", "")) for name, one in declared.items()}
 
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-import yaml
-
+from infra import documents
 from mlops.plan.inventory import Resource
 from policy.rule import Part, whole
 
@@ -87,18 +86,19 @@ def read(text: str) -> list[Any] | None:
 
     def stand_in(match: re.Match[str]) -> str:
         found.append(match[0])
-        return f"⟪{len(found) - 1}⟫"
+        # As long as what it stands for: it counts in how much is read.
+        return f"⟪{len(found) - 1}".ljust(len(match[0]) - 1, "_") + "⟫"
 
     try:
-        documents = list(yaml.safe_load_all(EXPRESSION.sub(stand_in, text)))
-    except yaml.YAMLError:
+        read_ = documents.load_all(EXPRESSION.sub(stand_in, text))
+    except documents.DocumentError:
         return None
-    return [_restored(document, found) for document in documents]
+    return [_restored(document, found) for document in read_]
 
 
 def _restored(value: Any, found: list[str]) -> Any:
     if isinstance(value, str):
-        return re.sub(r"⟪(\d+)⟫", lambda match: found[int(match[1])], value)
+        return re.sub(r"⟪(\d+)_*⟫", lambda match: found[int(match[1])], value)
     if isinstance(value, dict):
         return {_restored(key, found): _restored(inner, found) for key, inner in value.items()}
     return [_restored(inner, found) for inner in value] if isinstance(value, list) else value

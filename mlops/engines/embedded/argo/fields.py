@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from infra import documents
 from mlops.engines.embedded.argo import expressions, tags
 from mlops.engines.embedded.argo.expressions import ExpressionError
 
@@ -282,9 +281,9 @@ def validate(definition: Mapping[str, Any]) -> list[str]:
 def spark_application(text: str, where: str, checked: Checked) -> dict[str, Any]:
     """Read a manifest that a resource template creates; what is wrong with it is added to `checked`."""
     try:
-        manifest = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        checked.refused.append(f"{where}: the manifest is not YAML: {' '.join(str(error).split())}")
+        manifest = documents.load(text)
+    except documents.DocumentError as error:
+        checked.refused.append(f"{where}: the manifest {error}")
         return {}
     kind = manifest.get("kind") if isinstance(manifest, dict) else None
     if not isinstance(manifest, dict) or kind != "SparkApplication":
