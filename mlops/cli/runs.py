@@ -7,7 +7,7 @@ import typer
 
 from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table, when
 from mlops.cli.session import Session
-from mlops.engines.base import Engine, Execution, Run, reason
+from mlops.engines.base import Engine, Execution, reason
 
 app = typer.Typer(help="What is running and what ran: list, show, logs, stop.", invoke_without_command=True)
 
@@ -33,7 +33,9 @@ def list_runs(
     json: Json = False,
 ) -> None:
     """List the runs that the engines remember, newest first."""
-    every = sorted((run for engine in Session(stack).engines for run in engine.runs()), key=_age, reverse=True)
+    # Each engine has them newest first; those of one second stay in its order.
+    runs = (run for engine in Session(stack).engines for run in engine.runs())
+    every = sorted(runs, key=lambda run: run.created, reverse=True)
     if json:
         print_json(every[:limit])
         return
@@ -147,10 +149,6 @@ def stop(run: RunId, *, stack: Stack = "local", json: Json = False) -> None:
         print_json({"stopped": run_id})
     else:
         out.print(f"Stopping {run_id}.")
-
-
-def _age(run: Run) -> tuple[float, str]:
-    return run.created, run.id
 
 
 def _resolve(session: Session, text: str) -> tuple[Engine, str]:

@@ -12,6 +12,11 @@ from typing import Literal, Protocol
 Status = Literal["pending", "running", "complete", "failed", "lost", "stopped"]
 FINISHED: frozenset[Status] = frozenset({"complete", "failed", "lost", "stopped"})
 _POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 300.0
+"""How long an engine may give no answer before nobody waits for it any more."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+_ENDED_FROM_OUTSIDE = 137
+"""The exit code of what SIGKILL ended: a container out of memory, for one."""
 
 
 class EngineError(Exception):
@@ -31,10 +36,11 @@ class Step:
     """One task of an execution: what it does, what it asked for and what it used (None where the engine does not say).
 
     Attributes:
-        exit_code: Of the last attempt, None before it ended.
+        exit_code: Of the last attempt, None before it ended and where it never began.
         cpu_mhz: CPU asked for, in MHz as Nomad counts.
         memory_mb: Memory asked for, in MiB.
         peak_memory_mb: The most it held, in MiB.
+        wall_seconds: Of all attempts, or of the last where the engine knows no other.
     """
 
     name: str
@@ -153,15 +159,76 @@ def watch(
             time.sleep(max(_POLL_SECONDS, 0.002 * len(open_runs)))
 
 
+def follow(
+    engine: Engine,
+    run_ids: Iterable[str],
+    told: Callable[[EngineError], None],
+    *,
+    patience: float = PATIENCE_SECONDS,
+    first_pause: float = _FIRST_PAUSE,
+) -> Iterator[Run]:
+    """What `Engine.wait` gives, also while the engine restarts or cannot be reached for some time.
+
+    Args:
+        engine: Whose runs they are.
+        run_ids: Which runs.
+        told: Is called with the error when the engine stops answering, once each time.
+        patience: How many seconds it may give no answer.
+        first_pause: In seconds; each next one is twice as long, up to a limit.
+
+    Raises:
+        EngineError: The engine refused, or did not answer for that long.
+    """
+    # Not a library's retries: those wrap one request. Here an answer ends the outage, and what is repeated is the
+    # watching of those runs that have not ended.
+    left = dict.fromkeys(run_ids)
+    silent_since, pause = None, first_pause
+    while left:
+        try:
+            for run in engine.wait(list(left)):
+                silent_since, pause = None, first_pause
+                if run.finished:
+                    left.pop(run.id, None)
+                yield run
+            return
+        except RefusedError:
+            raise
+        except EngineError as error:
+            if silent_since is None:
+                silent_since = time.monotonic()
+                told(error)
+            if time.monotonic() - silent_since >= patience:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
 def refusal(status: int, text: str) -> EngineError:
     """The error that an engine's answer means, by its HTTP status and what it says."""
     message = " ".join(text.split()) or "the engine refused without a reason"
-    return RefusedError(message) if status < 500 else EngineError(message)
+    # A server that asks to slow down, or that waited too long for the request, takes the same request later.
+    return RefusedError(message) if status < 500 and status not in (408, 429) else EngineError(message)
+
+
+def unregistered(pipeline: str, registered: Iterable[str], where: str) -> RefusedError:
+    """The refusal of a pipeline that the engine does not know, with what to do.
+
+    Args:
+        pipeline: Its name.
+        registered: The pipelines that the engine does know.
+        where: The engine, in the words of `on ...`.
+    """
+    known = ", ".join(sorted(registered))
+    return RefusedError(
+        f"{pipeline} is not registered on {where}, so nothing was started; registered there: {known or 'nothing'}. "
+        "Register it with `mlops up`, or on a real engine with `pulumi up --stack STACK`"
+    )
 
 
 def reason(engine: Engine, execution: Execution, step: Step) -> str:
     """Why a step failed: the last line that it wrote for people, or else what the engine says."""
-    if step.exit_code is None and step.message:  # it was ended, or never began: what it wrote is not why
+    # It never began, or was ended from outside: what it wrote is not why.
+    if step.exit_code in (None, _ENDED_FROM_OUTSIDE) and step.message:
         return step.message
     try:
         lines = "".join(engine.logs(execution.id, step.name, "stderr", follow=False)).strip().splitlines()

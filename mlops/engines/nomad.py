@@ -6,7 +6,9 @@ does not look (`parseIdempotencyToken` in Nomad's command/agent/http.go reads th
 
 import codecs
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -15,9 +17,33 @@ import nomad
 import requests
 from nomad.api.exceptions import BaseNomadException
 
-from mlops.engines.base import EngineError, Execution, Run, Status, Step, refusal, total, version_id, watch
+from mlops.engines.base import (
+    EngineError,
+    Execution,
+    Run,
+    Status,
+    Step,
+    refusal,
+    total,
+    unregistered,
+    version_id,
+    watch,
+)
 
 _REQUEST_SECONDS = 30
+_CAUSES = frozenset(
+    {
+        "Disk Resources Exceeded",
+        "Driver Failure",
+        "Failed Artifact Download",
+        "Failed Restoring Task",
+        "Failed Validation",
+        "Setup Failure",
+        "Task hook failed",
+        "Terminated",
+    }
+)
+"""Events that say why an attempt of a task ended; those that follow tell only what Nomad then did."""
 _WAIT = "2s"
 """How long a run's end may go unnoticed: the list of jobs does not change with an allocation's last tasks."""
 
@@ -37,9 +63,17 @@ class NomadEngine:
 
     def submit(self, pipeline: str, parameters: Mapping[str, str], token: str | None) -> str:
         """See Engine.submit."""
-        return self._call(
-            "post", pipeline, "dispatch", params={"idempotency_token": token}, json={"Meta": dict(parameters)}
-        )["DispatchedJobID"]
+        try:
+            return self._call(
+                "post", pipeline, "dispatch", params={"idempotency_token": token}, json={"Meta": dict(parameters)}
+            )["DispatchedJobID"]
+        except EngineError as error:
+            # Nomad answers 500 to both, as if it were its own trouble.
+            if not re.search(r"parameterized job not found|Specified job .* is stopped", str(error)):
+                raise
+            jobs = self._call("get", endpoint=self._nomad.jobs)
+            dispatchable = (job["ID"] for job in jobs if job.get("ParameterizedJob") and not job.get("Stop"))
+            raise unregistered(pipeline, dispatchable, f"Nomad at {self._address}") from error
 
     def status(self, run_id: str) -> Run:
         """See Engine.status."""
@@ -61,21 +95,21 @@ class NomadEngine:
             pipeline=job.get("ParentID") or job["ID"],
             status="stopped" if stopped and not executions else total(executions),
             parameters=parameters,
-            created=job["SubmitTime"] / 1e9,
+            created=_dispatched(job),
             executions=executions,
         )
 
     def runs(self) -> list[Run]:
         """See Engine.runs."""
         jobs = [job for job in self._call("get", endpoint=self._nomad.jobs, params={"meta": "true"}) if job["ParentID"]]
-        jobs.sort(key=lambda job: (job["SubmitTime"], job["ID"]), reverse=True)
+        jobs.sort(key=lambda job: job["CreateIndex"], reverse=True)
         return [
             Run(
                 id=job["ID"],
                 pipeline=job["ParentID"],
                 status=_summarised(job),
                 parameters=job.get("Meta") or {},
-                created=job["SubmitTime"] / 1e9,
+                created=_dispatched(job),
             )
             for job in jobs
         ]
@@ -157,14 +191,24 @@ def _authority() -> str | bool:
     return os.environ.get("NOMAD_CACERT") or (str(found[0]) if found else True)
 
 
+def _dispatched(job: Mapping[str, Any]) -> float:
+    """When a run began, in seconds since 1970, from its id: SubmitTime becomes the time of its stop."""
+    found = re.search(r"-(\d+)-[0-9a-f]{8}$", job["ID"])
+    return float(found[1]) if found else job["SubmitTime"] / 1e9
+
+
 def _summarised(job: Mapping[str, Any]) -> Status:
+    """A run's status from its allocations' numbers alone, as `NomadEngine.status` tells it from the allocations."""
     counts: dict[str, int] = {}
     for group in ((job.get("JobSummary") or {}).get("Summary") or {}).values():
         for state, number in group.items():
             counts[state] = counts.get(state, 0) + number
     ended = sum(counts.get(state, 0) for state in ("Complete", "Failed", "Lost", "Unknown"))
-    if job["Status"] == "dead" and job.get("Stop"):
-        return "stopped"
+    if job.get("Stop"):
+        # Nomad calls it dead at once; it is over when its tasks have ended and cleared up.
+        if counts.get("Running") or counts.get("Starting"):
+            return "running"
+        return "lost" if counts.get("Lost") or counts.get("Unknown") else "stopped"
     if job["Status"] != "dead":
         if counts.get("Running"):
             return "running"
@@ -189,6 +233,8 @@ def _execution(
         # An allocation is called failed while its poststop task is still at work.
         unfinished = any(state["State"] != "dead" for state in states.values())
         status = "running" if unfinished else "stopped" if stopped else status
+    elif status == "pending" and stopped:  # its poststop task has yet to run
+        status = "running"
     usage = allocation.get("TaskUsage") or {}
     return Execution(
         id=allocation["ID"],
@@ -204,18 +250,27 @@ def _execution(
 
 
 def _step(name: str, state: Mapping[str, Any], requested: Mapping[str, Any], used: Mapping[str, Any]) -> Step:
-    exit_code, message = None, ""
+    exit_code, message, cause, killed = None, "", "", False
     for event in state.get("Events") or []:
         message = event.get("DisplayMessage") or message
+        if event["Type"] == "Killing" and event.get("FailsTask"):  # a template that cannot be rendered, for one
+            cause, killed = message, True
+        if killed:
+            continue
+        if event["Type"] in _CAUSES:
+            cause, exit_code = message, None
         if event["Type"] == "Terminated":
             exit_code = event.get("ExitCode")
             if exit_code is None:
                 exit_code = int((event.get("Details") or {}).get("exit_code", 0))
+    failed = bool(state.get("Failed"))
+    if failed or (state["State"] == "pending" and state.get("Restarts")):
+        message = cause or message
     peak = used.get("PeakMemoryBytes")
     return Step(
         name=name,
         state=state["State"],
-        failed=bool(state.get("Failed")),
+        failed=failed,
         restarts=state.get("Restarts") or 0,
         exit_code=exit_code,
         message=message,
@@ -223,5 +278,13 @@ def _step(name: str, state: Mapping[str, Any], requested: Mapping[str, Any], use
         memory_mb=requested.get("MemoryMB"),
         peak_memory_mb=peak / 2**20 if peak is not None else None,
         cpu_seconds=used.get("CpuSeconds"),
-        wall_seconds=used.get("WallSeconds"),
+        wall_seconds=used.get("WallSeconds", _between(state.get("StartedAt"), state.get("FinishedAt"))),
     )
+
+
+def _between(start: str | None, end: str | None) -> float | None:
+    """Seconds between two of Nomad's times, if both have come: Go's zero time is in the year 1."""
+    if not (start and end):
+        return None
+    began, ended = datetime.fromisoformat(start), datetime.fromisoformat(end)
+    return (ended - began).total_seconds() if began.year > 1 and ended.year > 1 else None

@@ -149,7 +149,8 @@ class _TaskRunner:
     def _give_up(self, type_: str, message: str) -> None:
         key = "SetupError" if type_ == "Setup Failure" else "DriverError"
         self.emit(_event(type_, message, **{key: message}))
-        self.emit(_event("Not Restarting", message, RestartReason="Error was unrecoverable", FailsTask=True), "dead")
+        reason = "Error was unrecoverable"
+        self.emit(_event("Not Restarting", reason, RestartReason=reason, FailsTask=True), "dead")
 
     async def _attempts(self) -> None:
         await self._unless_killed(self.gate.wait())
@@ -353,6 +354,11 @@ class Allocation:
         if any(runner.state == "pending" for runner in runners):
             return "pending", "No tasks have started" if self._placed else "Waiting for cores and memory"
         return "complete", "All tasks have completed"
+
+    def counted_as(self) -> str:
+        """Under which name the summary of its job counts it."""
+        status, _ = self.status()
+        return status.capitalize() if status != "pending" else "Starting" if self._placed else "Queued"
 
     async def run(self) -> None:
         """Wait for the resources, run every task, and end as complete or failed."""

@@ -22,10 +22,8 @@ from mlops.engines.embedded.nomad.jobspec import DockerConfig, Group, Job, Task,
 from mlops.engines.embedded.state import Document, Store
 
 _log = logging.getLogger(__name__)
-_TERMINAL = {"complete": "Complete", "failed": "Failed", "lost": "Lost"}
 _RETRY_SECONDS = 1.0
 _TOGETHER_SECONDS = 0.05
-_OPEN = {"pending": "Queued", "running": "Running"}
 
 
 class _Run:
@@ -60,7 +58,7 @@ class Jobs:
             self.index = max(self.index, body["ModifyIndex"])
         for body in self._store.all("run", unfinished=True):
             states = [allocation["ClientStatus"] for allocation in self._store.all("allocation", parent=body["ID"])]
-            _summarise(body, states, finished=True)
+            _summarise(body, map(str.capitalize, states), finished=True)
             self._store.put("run", body["ID"], body, unfinished=False)
         for kind in ("job", "run", "allocation"):
             self.index = max(self.index, *(body["ModifyIndex"] for body in self._store.all(kind)), 1)
@@ -185,7 +183,7 @@ class Jobs:
                         changed=lambda allocation_id=allocation_id: self._allocation_changed(run, allocation_id),
                     )
                 )
-        _summarise(run.body, ["pending"] * len(run.allocations), finished=False)
+        _summarise(run.body, ["Queued"] * len(run.allocations), finished=False)
         with self._store.together():
             self._store.put("run", run_id, run.body, parent=job_id, token=token or None)
             for allocation in run.allocations:
@@ -241,7 +239,7 @@ class Jobs:
         before = run.body["JobSummary"], run.body["Status"]
         run.body["ModifyIndex"] = self._touch()
         finished = all(each.terminal for each in run.allocations)
-        _summarise(run.body, [each.status()[0] for each in run.allocations], finished=finished)
+        _summarise(run.body, [each.counted_as() for each in run.allocations], finished=finished)
         try:
             self._put(run, allocation)
             if before != (run.body["JobSummary"], run.body["Status"]):
@@ -259,7 +257,8 @@ class Jobs:
           NotFoundError: There is no such job or run.
         """
         if run := self._runs.get(job_id):
-            run.body["Stop"] = True
+            # As Nomad, for which a stop is a submission of the job with Stop set.
+            run.body.update(Stop=True, SubmitTime=time.time_ns())
             run.purge = purge
             for allocation in run.allocations:
                 allocation.stop()
@@ -298,7 +297,7 @@ class Jobs:
                     _lose(body)
                     self._store.put("allocation", allocation.id, body, unfinished=False)
             states = [body["ClientStatus"] for body in self._store.all("allocation", parent=run.body["ID"])]
-            _summarise(run.body, states, finished=True)
+            _summarise(run.body, map(str.capitalize, states), finished=True)
             self._store.put("run", run.body["ID"], run.body, unfinished=False)
 
     # Views
@@ -361,12 +360,13 @@ def _lose(body: Document) -> None:
 
 
 def _summarise(body: Document, states: Iterable[str], *, finished: bool) -> None:
+    """Count a run's allocations by the names that a JobSummary has, and tell its status from them."""
     names = ("Queued", "Starting", "Running", "Complete", "Failed", "Lost", "Unknown")
     counts: dict[str, int] = dict.fromkeys(names, 0)
-    found = list(states)
-    for state in found:
-        counts[{**_TERMINAL, **_OPEN}[state]] += 1
-    body["Status"] = "dead" if finished else "pending" if set(found) <= {"pending"} else "running"
+    for state in states:
+        counts[state] += 1
+    begun = sum(counts.values()) > counts["Queued"] + counts["Starting"]
+    body["Status"] = "dead" if finished else "running" if begun else "pending"
     group = body["TaskGroups"][0]["Name"] if len(body["TaskGroups"]) == 1 else "all"
     body["JobSummary"] = {"JobID": body["ID"], "Namespace": "default", "Summary": {group: counts}}
 
