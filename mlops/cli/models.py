@@ -196,7 +196,7 @@ def reproduce(
         recorded["data_url"] = _where_now(recorded["data_url"], supplied.get("data_url"))
     values = declared.resolve(recorded | parameters.assignments(parameter or []), supplied)
     engine = session.engine(name)
-    finished = watch(engine, [submit(engine, name, values, None)])
+    finished = watch(session, engine, [submit(engine, name, values, None)])
     end(finished)
     made = [execution.version_id for run in finished for execution in run.executions if execution.version_id]
     if not made:

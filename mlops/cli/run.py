@@ -13,10 +13,14 @@ from rich.markup import escape
 from mlops.cli.models import QUALITY, quality
 from mlops.cli.output import Json, RefusalError, Stack, err, out, print_json, table
 from mlops.cli.session import Session
-from mlops.engines.base import Engine, Run, reason
+from mlops.engines.base import PATIENCE_SECONDS, Engine, EngineError, Run, follow, reason
 from mlops.paths import CHECKOUT
 
 _MOST_RUNS = 10_000
+_MOST_NAMED = 20
+_BUCKET_SECONDS = 15.0
+_EMBEDDED_PATIENCE_SECONDS = 10.0
+"""The embedded platform that ended does not come back at the same address."""
 
 
 class _RunCommand(typer.core.TyperCommand):
@@ -119,22 +123,39 @@ def run(
         for i in range(runs)
     ]
     engine = session.engine(pipeline)
+    stores = "model_version" in declared.parameters
+    if stores and not detach:
+        _check_bucket(session)
     started: list[str] = []
     try:
         for values, token in requests:
             started.append(submit(engine, pipeline, values, token))
-        if detach:
-            _tell_detached(started, json=json)
-            return
-        from mlops.registry.bucket import library
-
-        library()  # the report's, loaded while the runs work
-        finished = watch(engine, started)
-    except KeyboardInterrupt:
-        err.print(f"{len(started)} run(s) go on; `mlops runs` follows them, `mlops runs stop RUN` stops one.")
+    except (KeyboardInterrupt, EngineError) as error:
+        _tell_going_on(started, stack, json=json and isinstance(error, EngineError))
         raise
-    _report(session, pipeline, finished, stores="model_version" in declared.parameters, json=json)
+    if detach:
+        _tell_detached(started, stack, json=json)
+        return
+    from mlops.registry.bucket import library
+
+    library()  # the report's, loaded while the runs work
+    finished = watch(session, engine, started, json=json)
+    _report(session, pipeline, finished, stores=stores, json=json)
     end(finished)
+
+
+def _check_bucket(session: Session) -> None:
+    """Refuse to start what could not be reported; the embedded platform's bucket is there with it, and asks nobody."""
+    if session.platform:
+        return
+    from mlops.registry import Registry, RegistryError
+
+    try:
+        Registry(session.models, deadline=_BUCKET_SECONDS).bucket.check()
+    except RegistryError as error:
+        raise type(error)(
+            f"nothing was started, as the versions could not be shown: {error}; with --detach runs start all the same"
+        ) from None
 
 
 def submit(engine: Engine, pipeline: str, values: dict[str, str], token: str | None) -> str:
@@ -156,20 +177,59 @@ def _range(text: str) -> range:
     return range(int(match[1]), int(match[2]) + 1)
 
 
-def _tell_detached(started: Sequence[str], *, json: bool) -> None:
+def _tell_detached(started: Sequence[str], stack: str, *, json: bool) -> None:
     if json:
         print_json({"runs": list(started)})
         return
     for run_id in started:
         out.print(run_id)
-    err.print("Follow with `mlops runs`; versions that they store will be in `mlops models list`.")
+    option = _of(stack)
+    err.print(f"Follow with `mlops runs list{option}`; the versions they store will be in `mlops models list{option}`.")
 
 
-def watch(engine: Engine, started: Sequence[str]) -> list[Run]:
-    """Wait for the end of runs and show how they get on."""
+def _tell_going_on(run_ids: Sequence[str], stack: str, *, json: bool) -> None:
+    """Name the runs that this command leaves, and how to come back to them."""
+    if json:
+        print_json({"runs": list(run_ids)})
+    if not run_ids:
+        return
+    more = len(run_ids) - _MOST_NAMED
+    named = ", ".join(run_ids[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    option = _of(stack)
+    err.print(
+        f"{len(run_ids)} run(s) go on without this command: {named}. `mlops runs list{option}` shows how they get on, "
+        f"`mlops runs show RUN{option}` shows one, `mlops runs stop RUN{option}` stops one.",
+        markup=False,
+    )
+
+
+def _of(stack: str) -> str:
+    return "" if stack == "local" else f" --stack {stack}"
+
+
+def watch(session: Session, engine: Engine, started: Sequence[str], *, json: bool = False) -> list[Run]:
+    """Wait for the end of runs and show how they get on.
+
+    Args:
+        session: Whose runs they are.
+        engine: Which runs them.
+        started: Their ids.
+        json: Also name on standard output, as JSON, those that go on when the engine is lost.
+    """
+    latest: dict[str, Run] = {}
+    try:
+        _watch(session, engine, started, latest)
+    except (KeyboardInterrupt, EngineError) as error:
+        left = [run_id for run_id in dict.fromkeys(started) if run_id not in latest or not latest[run_id].finished]
+        _tell_going_on(left, session.stack, json=json and isinstance(error, EngineError))
+        raise
+    return [latest[run_id] for run_id in dict.fromkeys(started)]
+
+
+def _watch(session: Session, engine: Engine, started: Sequence[str], latest: dict[str, Run]) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    latest: dict[str, Run] = {}
+    patience = _EMBEDDED_PATIENCE_SECONDS if session.platform else PATIENCE_SECONDS
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -180,7 +240,11 @@ def watch(engine: Engine, started: Sequence[str]) -> list[Run]:
     ) as progress:
         bar = progress.add_task("starting", total=len(set(started)))
         told: set[str] = set()
-        for run in engine.wait(started):
+
+        def troubled(error: EngineError) -> None:
+            progress.console.print(f"{error}; asking again for {patience:.0f} s", markup=False)
+
+        for run in follow(engine, started, troubled, patience=patience):
             for note in run.notes:
                 if note not in told:
                     told.add(note)
@@ -197,7 +261,6 @@ def watch(engine: Engine, started: Sequence[str]) -> list[Run]:
             )
             if run.finished:
                 progress.console.print(_ended(engine, run), markup=False)
-    return [latest[run_id] for run_id in dict.fromkeys(started)]
 
 
 def _ended(engine: Engine, run: Run) -> str:
@@ -211,9 +274,16 @@ def _ended(engine: Engine, run: Run) -> str:
 
 
 def _report(session: Session, pipeline: str, finished: Sequence[Run], *, stores: bool, json: bool) -> None:
+    from mlops.registry import RegistryError
+
     wanted = {e.version_id: run for run in finished for e in run.executions if e.version_id}
     models = {run.parameters.get("model") or pipeline for run in finished}
-    stored = [v for model in sorted(models) for v in session.registry.list(model) if v.version_id in wanted]
+    try:
+        stored = [v for model in sorted(models) for v in session.registry.list(model) if v.version_id in wanted]
+    except RegistryError:
+        if json:  # what is known
+            print_json({"runs": list(finished), "versions": None})
+        raise
     if json:
         print_json({"runs": list(finished), "versions": stored})
         return

@@ -118,13 +118,18 @@ class Session:
         token = os.environ.get("ARGO_TOKEN", "")
         return ArgoEngine(self._argo_address, self._namespace, token) if self._argo_address else None
 
+    @property
+    def models(self) -> str:
+        """Where this stack's versions are, as a gs:// address."""
+        return f"gs://{self.settings.buckets.models}/models"
+
     @cached_property
     def registry(self) -> "Registry":
         """The registry in this stack's bucket of models."""
         from mlops.registry import Registry
 
         _ = self.platform
-        return Registry(f"gs://{self.settings.buckets.models}/models")
+        return Registry(self.models)
 
     def defaults(self, pipeline: str, declared: Collection[str]) -> dict[str, str]:
         """What the stack, and else the engine, gives for a run's parameters.
