@@ -3,7 +3,10 @@
 import argparse
 import sys
 
+from infra.settings import ROOT
 from mlops.plan import PlanError, record
+from mlops.plan.checkout import checkout
+from mlops.plan.recorder import unconfined
 
 
 def main() -> int:
@@ -11,9 +14,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m mlops.plan", description=__doc__)
     parser.add_argument("--stack", default="local", help="the stack's name (default: %(default)s)")
     parser.add_argument("--preview", action="store_true", help="leave computed outputs unknown")
+    parser.add_argument(
+        "--allow-unconfined",
+        action="store_true",
+        help="run the program with files and network in reach where the kernel cannot confine it",
+    )
     arguments = parser.parse_args()
     try:
-        inventory = record(arguments.stack, preview=arguments.preview)
+        confine = unconfined(arguments.stack, allowed=arguments.allow_unconfined) is None
+        with checkout(ROOT) as tree:
+            inventory = record(arguments.stack, preview=arguments.preview, root=tree, confine=confine)
     except PlanError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -2,6 +2,8 @@
 
 import re
 
+from mlops.text import printable
+
 LIMIT = 65_536
 """How long GitHub lets a comment be, in characters. Bytes are counted here, of which there are never fewer."""
 
@@ -13,7 +15,7 @@ _MESSAGE = 3_000
 
 def code(text: str, room: int = _SPAN) -> str:
     """Text as a code span that it cannot leave."""
-    text = visible(cut(text, room))
+    text = printable(cut(text, room))
     if not text:
         return '`""`'
     fence = "`" * (_longest(text) + 1)
@@ -23,16 +25,9 @@ def code(text: str, room: int = _SPAN) -> str:
 
 def block(text: str, language: str = "", room: int = _MESSAGE) -> str:
     """Lines as a fenced block that they cannot leave."""
-    lines = [visible(cut(line, _LINE)) for line in cut(text, room).split("\n")]
+    lines = [printable(cut(line, _LINE)) for line in cut(text, room).split("\n")]
     fence = "`" * max(3, _longest("\n".join(lines)) + 1)
     return "\n".join([fence + language, *lines, fence])
-
-
-def visible(text: str) -> str:
-    """What controls, hides or reorders text is written as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def cut(text: str, room: int) -> str:

@@ -2,7 +2,7 @@
 
 Owns what a run of the program is given: a fresh process, the stack file's configuration with placeholders for
 encrypted values, and a few listed environment variables, so that neither a credential of the caller's nor one of the
-stack's can be in an inventory. The process itself is in `program.py`, and how it is confined in `confinement.py`.
+stack's can be in an inventory. The process itself is in `program.py`, and how it is confined in `mlops/confinement.py`.
 """
 
 import json
@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 from infra.settings import PROJECT, ROOT, SettingsError, read_config
-from mlops.confinement import confined
+from mlops import confinement
 from mlops.plan.inventory import Inventory
-from mlops.plan.values import printable
+from mlops.text import printable
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 _NOMAD = "http://127.0.0.1:4646"
@@ -27,6 +27,21 @@ _SECONDS = 300
 
 class PlanError(Exception):
     """The stack cannot be planned; the message says why, a line each problem."""
+
+
+def unconfined(stack: str, *, allowed: bool) -> str | None:
+    """Why a stack's program will run with files and network in reach; None where it is confined.
+
+    Raises:
+        PlanError: It cannot be confined, and that is not allowed.
+    """
+    problem = confinement.problem()
+    if problem and not allowed:
+        raise PlanError(
+            f"stack {stack} was not planned, since its program would have your files and the network in reach "
+            f"({printable(problem)}); let the kernel confine it, or pass --allow-unconfined if you trust the program"
+        )
+    return problem
 
 
 def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: bool = False) -> Inventory:
@@ -61,7 +76,7 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: boo
         # -P: the folder of `program.py` is not on the path, where its modules could hide others' of the same name.
         command = [sys.executable, "-P", str(program), str(root)]
         if confine:
-            command = confined(command, root, [root, program])
+            command = confinement.confined(command, root, [root, program])
         try:
             finished = subprocess.run(
                 command,
@@ -83,7 +98,7 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: boo
     try:
         answer = json.loads(finished.stdout)
         if "error" in answer:
-            raise PlanError(printable(str(answer["error"])))
+            raise PlanError(printable(str(answer["error"]), keep="\n"))
         return Inventory.model_validate(answer)
     except (ValueError, TypeError, RecursionError):
         # What it says instead is not repeated: it may be anything.

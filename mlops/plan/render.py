@@ -26,8 +26,8 @@ from mlops.plan.headlines import short_type, some
 from mlops.plan.permissions import Grant
 from mlops.plan.properties import Property
 from mlops.plan.report import Entry, Plan
-from mlops.plan.values import printable
 from mlops.plan.verdicts import Policies, PolicyChange, Verdict
+from mlops.text import printable
 
 _HEADLINES = 5
 """So many headlines of a kind are told; the sections below have all."""
@@ -104,9 +104,17 @@ def title(plan: Plan) -> str:
     return f"{against}: {', '.join(counts) or 'no resource changes'}{new}"
 
 
+def unconfined(plan: Plan) -> str:
+    """That the program could have done more than register resources; empty where it could not."""
+    reason = plan.unconfined
+    return f"the program ran unconfined, with files and network in reach: {reason}" if reason else ""
+
+
 def terminal(plan: Plan) -> RenderableType:
     """A plan for a terminal."""
     parts: list[RenderableType] = [Text(_plain(title(plan)), style="bold")]
+    if plan.unconfined:
+        parts.append(Text(_plain(unconfined(plan)), style="yellow"))
     for section in sections(plan):
         if section.title:
             parts.append(Text(section.title, style="bold"))
@@ -120,7 +128,7 @@ def terminal(plan: Plan) -> RenderableType:
 def markdown(plan: Plan, limit: int = LIMIT) -> str:
     """A plan as Markdown, never longer than so many bytes: a section that does not fit is named instead."""
     start = f"### {_code(title(plan))}\n"
-    end = f"\nNot confined: {_code(plan.unconfined)}\n" if plan.unconfined else ""
+    end = f"\n{_code(unconfined(plan))}\n" if plan.unconfined else ""
     parts = []
     room = limit - len((start + end).encode())
     for section in sections(plan):
@@ -369,7 +377,7 @@ def _cut(lines: Sequence[str]) -> list[str]:
 
 def _plain(text: str) -> str:
     """Text on one line."""
-    return printable(text).replace("\n", " ")
+    return printable(text.replace("\n", " "))
 
 
 def _tree(section: Section) -> Tree:

@@ -1,7 +1,7 @@
 """`mlops plan` as data: what a stack is, and against another commit what a change does to it.
 
 Owns what is run: the working tree's program and, for a comparison, the other commit's, each in a checkout of its own
-and confined where the kernel allows. How it looks is `render`'s.
+and confined. How it looks is `render`'s.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra.settings import stacks
-from mlops import confinement
 from mlops.plan.capacity import Capacity, capacity
 from mlops.plan.checkout import checkout, commit
 from mlops.plan.diff import Difference, difference
 from mlops.plan.exposure import Exposure, exposure
 from mlops.plan.inventory import Inventory
 from mlops.plan.permissions import Grant, permissions
-from mlops.plan.recorder import PlanError, record
+from mlops.plan.recorder import PlanError, record, unconfined
 from mlops.plan.values import with_references
 from mlops.plan.verdicts import Judge, Policies, PolicyChange, policy_change
 
@@ -61,7 +60,9 @@ class Plan(_Model):
     comparison: Comparison | None = Field(description="The change against another commit, if one was named.")
 
 
-def plan(stack: str, root: Path, base: str | None = None, judge: Judge | None = None) -> Plan:
+def plan(
+    stack: str, root: Path, base: str | None = None, judge: Judge | None = None, *, allow_unconfined: bool = False
+) -> Plan:
     """Plan a stack of a checkout.
 
     Args:
@@ -70,12 +71,13 @@ def plan(stack: str, root: Path, base: str | None = None, judge: Judge | None = 
         base: A commit to compare with.
         judge: Judges by rules. That commit is judged by its own settings, or if they cannot be used any more by those
             of the checkout.
+        allow_unconfined: Run the programs with files and network in reach where the kernel cannot confine them.
 
     Raises:
-        PlanError: One of the programs cannot be run, there is no such commit, or the checkout cannot be judged.
+        PlanError: A program cannot be run or confined, there is no such commit, or the checkout cannot be judged.
     """
     commit_id = commit(root, base) if base is not None else None
-    confine = (unconfined := confinement.problem()) is None
+    confine = (reason := unconfined(stack, allowed=allow_unconfined)) is None
     with checkout(root) as tree:
         inventory = record(stack, root=tree, confine=confine)
         named = with_references(inventory)
@@ -93,7 +95,7 @@ def plan(stack: str, root: Path, base: str | None = None, judge: Judge | None = 
                 )
     return Plan(
         stack=stack,
-        unconfined=unconfined,
+        unconfined=reason,
         resources=entries(named),
         capacity=capacity(named),
         permissions=permissions(named),

@@ -38,11 +38,6 @@ def number(value: Any) -> float | None:
         return None
 
 
-def printable(text: str) -> str:
-    """Text of a program's for people: what would command a terminal, or reorder what is read, is a space."""
-    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
-
-
 def with_references(inventory: Inventory) -> Inventory:
     """An inventory whose inputs name the outputs that they come from, `${nomad-client.email}`.
 

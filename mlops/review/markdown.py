@@ -10,9 +10,10 @@ import html
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from mlops.plan.comment import LIMIT, block, code, cut, visible
+from mlops.plan.comment import LIMIT, block, code, cut
 from mlops.review.findings import KINDS, Finding, Review, described
 from mlops.review.preview import OPERATIONS, Change, Diagnostic, Preview, Step, properties
+from mlops.text import printable
 
 MARKER = "<!-- mlops-review -->"
 """The first line, by which the comment is found again."""
@@ -207,7 +208,7 @@ def _cell(text: str) -> str:
 
 
 def _fold(page: _Page, preview: Preview, several: bool, share: float) -> None:
-    stack = f" of <code>{html.escape(visible(cut(preview.stack, 60)))}</code>" if several else ""
+    stack = f" of <code>{html.escape(printable(cut(preview.stack, 60)))}</code>" if several else ""
     if number := len(preview.warnings):
         warnings = (_diagnostic(one) for one in preview.warnings)
         page.fold(

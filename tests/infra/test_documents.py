@@ -63,7 +63,7 @@ def test_refusing_takes_little_memory_and_time() -> None:
     script += "except DocumentError: print('refused')"
 
     def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (400_000_000,) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (400_000_000, 400_000_000))
         resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
 
     for case in ("sequences", "merge keys", "depth that is never closed"):

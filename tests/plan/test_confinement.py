@@ -3,11 +3,13 @@
 import os
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from infra.settings import ROOT
 from mlops import confinement
 from mlops.plan import PlanError, record
 from mlops.plan.checkout import checkout, commit
@@ -178,3 +180,24 @@ def test_a_commit_that_is_none_is_told_in_one_line(repository: Path, ref: str) -
     with pytest.raises(PlanError) as raised:
         commit(repository, ref)
     assert str(raised.value).startswith(f"there is no commit {ref!r} in this repository, so ")
+
+
+@pytest.mark.parametrize("command", [["mlops", "plan"], ["python", "-m", "mlops.plan"]], ids=["plan", "inventory"])
+def test_where_nothing_can_be_confined_nothing_is_planned_unless_that_is_allowed(command: list[str]) -> None:
+    """The kernel refuses here for real: in a user namespace that may have none below it."""
+    if why := confinement.problem():
+        pytest.skip(f"no namespace can be made here, to forbid others in: {why}")
+    command = [str(Path(sys.executable).with_name(command[0])), *command[1:], "--stack", "local"]
+    forbid = ["unshare", "--user", "--map-root-user", "sh", "-euc", 'echo 0 > "$0"; exec "$@"', LIMIT, *command]
+
+    refused = subprocess.run(forbid, cwd=ROOT, capture_output=True, text=True)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
+    assert "--allow-unconfined" in refused.stderr
+
+    allowed = subprocess.run([*forbid, "--allow-unconfined"], cwd=ROOT, capture_output=True, text=True)
+    assert allowed.returncode == 0, allowed.stderr
+    assert "unconfined" in allowed.stdout or command[-3] == "mlops.plan"
+
+
+LIMIT = "/proc/sys/user/max_user_namespaces"
