@@ -61,6 +61,8 @@ NEEDS: Mapping[str, Needs] = {
                 "resources": ["sparkapplications"],
                 "verbs": ["create", "delete", "get", "list"],
             },
+            # Spark's drivers are deleted when a run ends; of one that failed their logs are kept.
+            {"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list"]},
         )
     ),
     "spark": Needs(

@@ -42,14 +42,24 @@ CACHE = "model-refit-cache"
 UID = "{{workflow.uid}}"
 RUN = f"runs/{UID}"
 RUN_LABEL = "hybrid-mlops/run"
+STEP_LABEL = "hybrid-mlops/step"
 SPARK_API = "sparkoperator.k8s.io/v1beta2"
 
 # 2 is "no, and repeating would say the same" of every image; a container over its memory limit would be over it again.
 # -1 is "unknown": the pod was lost, and is worth another try.
 RETRY = "asInt(lastRetry.exitCode) != 2 && !(lastRetry.message matches 'OOMKilled')"
+# A resource template's exit code is 64 whatever happened, so only its message tells what did. A repeat says the same
+# where Spark failed, the cluster refused the object, or the deadline has passed.
+RETRY_SPARK = (
+    "!(lastRetry.message matches 'failure condition|denied the request|is forbidden|is invalid|specified deadline')"
+)
 
 # What `mlops data push` makes: the folder is named by the digest of what it holds, so it can hold nothing else.
 BY_DIGEST = "inputs.parameters.data_uri matches '/sha256/[0-9a-f]{64}/?$'"
+
+PACKAGER = ["python", "src/packager.py"]
+"""The entry point of its image. Every step names its command: else Argo's controller asks the image's registry for it,
+which it may have no right to read."""
 
 TRIAL_PARAMETERS = ("ntrees", "max_depth", "min_rows", "learn_rate", "sample_rate", "col_sample_rate")
 
@@ -277,8 +287,12 @@ def _spark(
     key: list[str],
     only_if: str | None = None,
     program: str | None = None,
-) -> Resource:
-    """A SparkApplication: made, waited for, and memoised like any other step."""
+) -> DAG:
+    """A SparkApplication: made, waited for, and memoised.
+
+    The memoised template is one around the template that is retried. If one template has both, Argo starts nothing that
+    waits for it once a result was found: what waits is linked to the attempts, and there are none.
+    """
     driver, executor = context.sized("spark-driver"), context.sized("spark-executor")
     pool = context.pool("spark")
     placed: dict[str, Any] = {
@@ -294,7 +308,7 @@ def _spark(
         "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    labels = {**context.labels, RUN_LABEL: UID}
+    labels = {**context.labels, RUN_LABEL: UID, STEP_LABEL: name}
     pods = {"labels": labels, "securityContext": security, **placed}
     manifest = {
         "apiVersion": SPARK_API,
@@ -337,11 +351,10 @@ def _spark(
             "timeToLiveSeconds": 86400,
         },
     }
-    return Resource(
-        name=name,
-        inputs=[Parameter(name=each) for each in inputs],
-        outputs=[Parameter(name="run", value=UID)],
-        memoize=_memoise(context, name, context.images["spark-features"], key, only_if),
+    given = [each for each in inputs if each != "memoise"]
+    application = Resource(
+        name=f"{name}-spark",
+        inputs=[Parameter(name=each) for each in given],
         action="create",
         set_owner_reference=True,
         manifest=_manifest(manifest),
@@ -350,14 +363,28 @@ def _spark(
         failure_condition="status.applicationState.state == FAILED",
         service_account_name=context.service_accounts["workflows"],
         active_deadline_seconds=3600,
-        # The operator repeats what fails; this repeats what could not be asked of the cluster.
+        # The operator repeats what fails. This repeats what could not be asked of the cluster, for four minutes: an
+        # operator that is being replaced answers again by then.
         retry_strategy=m.RetryStrategy(
-            limit=IntOrString(root="2"),
-            retry_policy="OnError",
-            backoff=m.Backoff(duration="10s", factor=IntOrString(root="2")),
+            limit=IntOrString(root="4"),
+            retry_policy="Always",
+            expression=RETRY_SPARK,
+            backoff=m.Backoff(duration="15s", factor=IntOrString(root="2")),
         ),
         **_placed(context, "workflows"),
     )
+    with DAG(
+        name=name,
+        inputs=[Parameter(name=each) for each in inputs],
+        outputs=[Parameter(name="run", value_from=m.ValueFrom(expression=f"'{UID}'"))],
+        memoize=_memoise(context, name, context.images["spark-features"], key, only_if),
+    ) as memoised:
+        Task(
+            name=name,
+            template=application,
+            arguments={each: f"{{{{inputs.parameters.{each}}}}}" for each in given},
+        )
+    return memoised
 
 
 class _Plain(yaml.SafeDumper):
@@ -452,6 +479,7 @@ def _package(context: Context) -> DAG:
         account="workflows",
         pool="workflows",
         step="package",
+        command=PACKAGER,
         args=[
             "package",
             "--mojo", "/inputs/model/model/model.zip",
@@ -469,6 +497,7 @@ def _package(context: Context) -> DAG:
         image="mojo-packager",
         account="workflows",
         pool="workflows",
+        command=PACKAGER,
         args=[
             "evaluate",
             "--package", "/inputs/library",
@@ -606,6 +635,7 @@ def _publish(context: Context) -> Container | None:
         account="registry",
         pool="workflows",
         step="evaluate",
+        command=PACKAGER,
         args=[
             "publish",
             "--package", "/inputs/library",
@@ -617,7 +647,27 @@ def _publish(context: Context) -> Container | None:
 
 
 def _finish(context: Context) -> None:
-    """What happens however the refit ended: Spark is cleared away, and what became of the run is written down."""
+    """What happens however the refit ended: Spark is cleared away, and what became of the run is written down.
+
+    Before that, where it did not succeed, the drivers' logs are taken: they go with the drivers.
+    """
+    logs = _container(
+        context,
+        "driver-logs",
+        image="spark-features",
+        account="workflows",
+        pool="workflows",
+        step="control",
+        command=["python", "src/driver_logs.py"],
+        args=[
+            "--namespace", context.namespace,
+            "--selector", f"{RUN_LABEL}={UID}",
+            "--step-label", STEP_LABEL,
+            "--output", "/outputs/causes.json",
+        ],
+        outputs=[Parameter(name="causes", value_from=m.ValueFrom(path="/outputs/causes.json", default="{}"))],
+        deadline=300,
+    )  # fmt: skip
     clear = Resource(
         name="clear-spark",
         action="delete",
@@ -650,9 +700,15 @@ def _finish(context: Context) -> None:
         env=_version_env(context),
         deadline=600,
     )  # fmt: skip
-    with Steps(name="finish") as finish, finish.parallel():
-        clear(name="clear-spark")
-        record(name="record")
+    with Steps(name="finish") as finish:
+        logs(
+            name="driver-logs",
+            when="{{workflow.status}} != Succeeded",
+            continue_on=m.ContinueOn(failed=True, error=True),
+        )
+        with finish.parallel():
+            clear(name="clear-spark")
+            record(name="record")
 
 
 def _container(
@@ -662,10 +718,10 @@ def _container(
     image: str,
     account: str,
     pool: str,
+    command: list[str],
     args: list[str],
     deadline: int,
     step: str | None = None,
-    command: list[str] | None = None,
     inputs: list[Any] | None = None,
     outputs: list[Any] | None = None,
     env: list[Env] | None = None,

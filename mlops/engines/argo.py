@@ -21,6 +21,10 @@ _POD_NAMES = "workflows.argoproj.io/pod-name-format"
 _FAILED = ("Failed", "Error")
 _ENDED = ("Succeeded", *_FAILED, "Skipped", "Omitted")
 _STOPPED = "Stopped with strategy"
+_LOG = "main-logs"
+"""What Argo calls the artifact that it keeps a pod's log as."""
+_CAUSES = "causes"
+"""Output parameter by which a step tells why others failed: JSON, {step: {"message", "exit_code"}}."""
 _REQUEST_SECONDS = 30
 
 Workflow = Mapping[str, Any]
@@ -38,7 +42,8 @@ class ArgoEngine:
 
     def __init__(self, address: str, namespace: str, token: str = "") -> None:
         self._address = address.rstrip("/")
-        self._workflows = f"{self._address}/api/v1/workflows/{quote(namespace, safe='')}"
+        self._namespace = quote(namespace, safe="")
+        self._workflows = f"{self._address}/api/v1/workflows/{self._namespace}"
         self._session = requests.Session()
         if token:
             self._session.headers["Authorization"] = token if " " in token else f"Bearer {token}"
@@ -77,6 +82,11 @@ class ArgoEngine:
         node = _steps(workflow).get(step)
         if node is None or node["type"] != "Pod":  # it never started, so it has no log
             return
+        if node["phase"] in _ENDED and _archived(node):
+            # The pod may be gone, and Argo Server then answers with nothing.
+            if stream == "stdout":
+                yield from self._archived(workflow, node)
+            return
         parameters = {"podName": _pod(workflow, node), "logOptions.container": "main", "plain": "true"}
         parameters |= {"stream": stream, "logOptions.follow": str(follow).lower()}
         try:
@@ -99,6 +109,21 @@ class ArgoEngine:
                         if line:
                             yield (json.loads(line).get("result") or {}).get("content", "") + "\n"
         except (requests.RequestException, ValueError) as error:
+            raise EngineError(self._unreachable(error)) from error
+
+    def _archived(self, workflow: Workflow, node: Node) -> Iterator[str]:
+        """The log that Argo left in the artifact bucket."""
+        name, identity = (quote(text, safe="") for text in (workflow["metadata"]["name"], node["id"]))
+        path = f"{self._address}/artifacts/{self._namespace}/{name}/{identity}/{_LOG}"
+        try:
+            with self._session.get(path, stream=True, timeout=_REQUEST_SECONDS) as response:
+                if not response.ok:
+                    raise EngineError(
+                        f"Argo Server cannot read the log of {node['displayName']} in the artifact bucket "
+                        f"({_line(_said(response))}), and its pod may be gone; see what `argo-server` may read there"
+                    )
+                yield from codecs.iterdecode(response.iter_content(chunk_size=None), "utf-8", errors="replace")
+        except requests.RequestException as error:
             raise EngineError(self._unreachable(error)) from error
 
     def stop(self, run_id: str) -> None:
@@ -139,11 +164,14 @@ class ArgoEngine:
 
 
 def _refusal(response: requests.Response) -> EngineError:
+    return refusal(response.status_code, _said(response))
+
+
+def _said(response: requests.Response) -> str:
     try:
-        said = str(response.json()["message"])
+        return str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
-        said = response.text
-    return refusal(response.status_code, said)
+        return response.text
 
 
 def _line(text: str | None) -> str:
@@ -190,7 +218,7 @@ def _status(workflow: Workflow) -> Status:
     return "stopped" if (status.get("message") or "").startswith(_STOPPED) else "failed"
 
 
-def _steps(workflow: Workflow) -> dict[str, Node]:
+def _steps(workflow: Workflow) -> Mapping[str, Node]:
     """The nodes that a person calls steps, by a name of their own, in the order in which they started.
 
     A step is a pod, of several attempts the last; what was memoised; and what failed before there was a pod.
@@ -213,16 +241,48 @@ def _steps(workflow: Workflow) -> dict[str, Node]:
     found.sort(key=lambda pair: pair[0].get("startedAt") or "")
     whole = workflow["metadata"]["name"]  # the only node is named as the workflow is: its template tells more
     names = [node["templateName"] if node["name"] == whole else node["displayName"] for node, _ in found]
-    return {
+    ended = (workflow.get("status") or {}).get("phase") in _ENDED
+    causes = _causes(nodes.values())
+    steps: dict[str, dict[str, Any]] = {}
+    for name, (node, last) in zip(names, found, strict=True):
         # Two templates may each have a step of that name.
-        name if names.count(name) == 1 else node["name"].partition(".")[2] or node["name"]: {
-            **last,
-            "startedAt": node.get("startedAt"),
-            "phase": node["phase"],
-            "message": node.get("message") or last.get("message") or "",
-        }
-        for name, (node, last) in zip(names, found, strict=True)
-    }
+        unique = name if names.count(name) == 1 else node["name"].partition(".")[2] or node["name"]
+        steps[unique] = {**last, "startedAt": node.get("startedAt"), **_state(node, last, ended=ended)}
+        if steps[unique]["phase"] in _FAILED and name in causes:
+            message, code = causes[name]
+            steps[unique] |= {"message": message, "outputs": {**(last.get("outputs") or {}), "exitCode": code}}
+    return steps
+
+
+def _state(node: Node, last: Node, *, ended: bool) -> dict[str, str]:
+    """Phase and message of a step: its last attempt's, unless there will be another one."""
+    message = last.get("message") or node.get("message") or ""
+    if not ended:
+        if node is not last and last["phase"] in _FAILED and node["phase"] not in _ENDED:
+            return {"phase": "Pending", "message": node.get("message") or message}
+    elif last["phase"] not in _ENDED:
+        # Argo leaves it as it was when the workflow was stopped.
+        return {"phase": "Failed", "message": message or "it was ended with its workflow"}
+    return {"phase": last["phase"], "message": message}
+
+
+def _causes(nodes: Iterable[Node]) -> dict[str, tuple[str, Any]]:
+    """What steps that look into others' ends tell of them: message and exit code."""
+    found: dict[str, tuple[str, Any]] = {}
+    for node in nodes:
+        for one in (node.get("outputs") or {}).get("parameters") or ():
+            if one["name"] != _CAUSES:
+                continue
+            try:
+                told = json.loads(one.get("value") or "{}")
+                found |= {step: (str(cause["message"]), cause.get("exit_code")) for step, cause in told.items()}
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # no cause is told; the step still says that it failed
+    return found
+
+
+def _archived(node: Node) -> bool:
+    return any(one["name"] == _LOG for one in (node.get("outputs") or {}).get("artifacts") or ())
 
 
 def _attempts(node: Node) -> list[str]:

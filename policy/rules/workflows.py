@@ -71,11 +71,28 @@ def _retry(template: Part, _: Stack) -> Iterator[str]:
     if not template.get(where, "backoff", "duration"):
         yield "retryStrategy.backoff is not set, so that it is repeated at once"
     policy, action = template.get(where, "retryPolicy"), template.get("resource", "action")
+    expression = str(template.get(where, "expression") or "")
     if action == "create":
-        if policy not in ("OnError", "OnTransientError"):
-            yield f"retryStrategy.retryPolicy is {policy or 'OnFailure'}, so that what failed is created once more"
+        if policy in ("OnError", "OnTransientError"):
+            yield f"retryStrategy.retryPolicy is {policy}, so that what could not be created, which is Failed, is left"
+        elif not re.search(r"!\s*\(?\s*lastRetry\.message\b.*failure condition", expression):
+            yield "retryStrategy.expression does not except 'failure condition', so that what failed is created again"
     elif policy == "Always" and action is None and not template.get(where, "expression"):
         yield "retryStrategy.retryPolicy is Always without an expression, so that every answer of the step is repeated"
+
+
+def _found_again(template: Part, _: Stack) -> Iterator[str]:
+    if template.get("memoize") is not None and template.get("retryStrategy") is not None:
+        yield "it has both memoize and retryStrategy, so that nothing that waits for it starts once a result was found"
+
+
+def _command(container: Part, _: Stack) -> Iterator[str]:
+    pod = container.outer
+    # Of a SparkApplication the operator makes the command.
+    if pod and pod.outer and pod.outer.get("kind") == "SparkApplication":
+        return
+    if not container.each("command"):
+        yield "command is not set"
 
 
 def _left_over(template: Part, _: Stack) -> Iterator[str]:
@@ -298,11 +315,35 @@ RULES = (
         level=Level.MANDATORY,
         holds="What is retried is retried a few times, with pauses, and never only because it said no.",
         why="Without a limit it is for ever (Argo's docs/retries.md). A step whose SparkApplication failed creates "
-        "another one, on top of the operator's own retries.",
-        fix="Set limit and backoff; OnError for what creates something, an expression where the policy is Always.",
+        "another one, on top of the operator's own retries. A step that could not ask the cluster is Failed as well, "
+        "with the same exit code, so only its message tells the two apart (argoexec, workflow/executor/resource.go).",
+        fix="Set limit and backoff, and an expression where the policy is Always; for what creates something one with "
+        "!(lastRetry.message matches 'failure condition').",
         types=WORKFLOWS,
         parts=workflows.templates,
         check=_retry,
+    ),
+    Rule(
+        id="workflow-memoise-retry",
+        level=Level.MANDATORY,
+        holds="No template is both memoised and retried.",
+        why="A result that is found again makes a node without attempts, and Argo links what waits for it to the "
+        "attempts: the workflow runs on for ever (workflow/controller/operator.go of v4.0.10, getOutboundNodes).",
+        fix="Memoise a DAG of one task around the template that is retried.",
+        types=WORKFLOWS,
+        parts=workflows.templates,
+        check=_found_again,
+    ),
+    Rule(
+        id="workflow-command",
+        level=Level.MANDATORY,
+        holds="Every container of a step names its command.",
+        why="Argo's controller asks the image's registry for what is not named, as itself: a private registry refuses "
+        "it, and a local one is not there (Argo's docs/workflow-executors.md, Container Command).",
+        fix="Set command to the image's entry point.",
+        types=WORKFLOWS,
+        parts=containers,
+        check=_command,
     ),
     Rule(
         id="workflow-left-over",

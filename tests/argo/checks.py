@@ -269,6 +269,8 @@ def memoised(objects: Iterable[Object]) -> list[str]:
         if "memoize" not in template:
             continue
         place, key = f"{where}/{template['name']}", template["memoize"]["key"]
+        if "retryStrategy" in template:
+            problems.append(f"{place}: is retried too: what waits for it would not start when a result was found")
         names = tags.names(key)
         inputs = {f"inputs.parameters.{one['name']}" for one in template.get("inputs", {}).get("parameters", ())}
         problems += [f"{place}: {name} is not in the cache's key" for name in sorted(inputs - names)]
@@ -285,9 +287,11 @@ def memoised(objects: Iterable[Object]) -> list[str]:
 
 
 def retries(objects: Iterable[Object]) -> list[str]:
-    """A definite no (exit code 2) is never tried again; a lost pod is."""
+    """A definite no (exit code 2) is never tried again; a lost pod, and what the cluster could not be asked, are."""
     problems = []
     for where, template in templates(objects):
+        if (template.get("resource") or {}).get("action") == "create":
+            problems += _retries_of_asking(f"{where}/{template['name']}", template)
         if "container" not in template:
             continue
         expression = (template.get("retryStrategy") or {}).get("expression")
@@ -306,6 +310,40 @@ def retries(objects: Iterable[Object]) -> list[str]:
     return problems
 
 
+# What Argo's executor said on a cluster; the exit code was always 64, and the phase Failed.
+_SAID = {
+    "main: Error (exit code 64): failure condition '{status.applicationState.state == [FAILED]}' evaluated true": False,
+    'main: Error (exit code 64): no more retries 1 error when creating "/tmp/manifest.yaml": admission webhook '
+    '"validate-sparkapplication.sparkoperator.k8s.io" denied the request: spec.sparkConf': False,
+    'main: Error (exit code 64): no more retries sparkapplications.sparkoperator.k8s.io is forbidden: User "x"': False,
+    "Pod was active on the node longer than the specified deadline": False,
+    'main: Error (exit code 64): no more retries 1 error when creating "/tmp/manifest.yaml": Internal error occurred: '
+    'failed calling webhook "mutate-sparkapplication.sparkoperator.k8s.io": connection refused': True,
+    "main: Error (exit code 64): no more retries Unable to connect to the server: dial tcp: i/o timeout": True,
+    "pod deleted": True,
+}
+
+
+def _retries_of_asking(place: str, template: Object) -> Iterator[str]:
+    strategy = template.get("retryStrategy") or {}
+    if strategy.get("retryPolicy", "Always") != "Always" or not strategy.get("expression"):
+        yield f"{place}: what could not be created is Failed, and is never retried"
+        return
+    parsed = expressions.parse(strategy["expression"])
+    for message, again in _SAID.items():
+        if parsed.evaluate({"lastRetry.exitCode": "64", "lastRetry.message": message}) is not again:
+            yield f"{place}: {'not ' if again else ''}retried after: {message}"
+
+
+def commands(objects: Iterable[Object]) -> list[str]:
+    """Every container names its command: Argo's controller need not ask the image's registry."""
+    return [
+        f"{where}/{template['name']}: no command"
+        for where, template in templates(objects)
+        if "container" in template and not template["container"].get("command")
+    ]
+
+
 def every(stack: Known) -> dict[str, Callable[[Sequence[Any]], list[str]]]:
     """All checks by name, for the objects of a stack."""
     return {
@@ -315,6 +353,7 @@ def every(stack: Known) -> dict[str, Callable[[Sequence[Any]], list[str]]]:
         "references": lambda objects: references(objects, stack),
         "memoised": memoised,
         "retries": retries,
+        "commands": commands,
         "embedded": lambda objects: [refusal for one in objects for refusal in fields.validate(one)],
     }
 

@@ -105,6 +105,15 @@ def broken(**changes: Any) -> dict[str, Any]:
         (broken(one={"volumes": [{"name": "v", "secret": {"secretName": "s"}}]}), "volumes[v].secret is not executed"),
         (broken(one={"retryStrategy": {"retryPolicy": "OnTransientError"}}), "OnTransientError is not executed"),
         (broken(one={"retryStrategy": {"expression": "lastRetry.exitCode ="}}), "retryStrategy"),
+        (
+            broken(
+                one={
+                    "retryStrategy": {"limit": "1"},
+                    "memoize": {"key": "k", "cache": {"configMap": {"name": "c"}}},
+                }
+            ),
+            "template one has both memoize and retryStrategy",
+        ),
         (broken(one={"dag": {"tasks": []}}), "must be exactly one of"),
         (broken(entrypoint="none"), "there is no template none"),
         (broken(onExit="none"), "spec.onExit: there is no template none"),

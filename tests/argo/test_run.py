@@ -592,7 +592,6 @@ def test_memoised_results_are_found_again_by_key_and_name_their_source(on_engine
                 inputs=takes("v", "memoise"),
                 outputs=outputs,
                 memoize=memoize,
-                retryStrategy={"limit": "1"},
                 **OUT,
                 container={
                     "args": [

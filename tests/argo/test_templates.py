@@ -89,7 +89,7 @@ def _task(objects: list[Any], name: str) -> dict[str, Any]:
 
 
 def _manifest(objects: list[Any], change: Callable[[dict[str, Any]], Any]) -> None:
-    resource = _template(objects, "transform")["resource"]
+    resource = _template(objects, "transform-spark")["resource"]
     expressions = re.findall(r"\{\{=.*?\}\}", resource["manifest"])
     text = resource["manifest"]
     for index, expression in enumerate(expressions):
@@ -119,9 +119,9 @@ MUTATIONS: list[tuple[str, str, Callable[[list[Any]], Any]]] = [
     (
         "spark",
         "successCondition",
-        lambda o: _template(o, "transform")["resource"].update(successCondition="status.x == Y"),
+        lambda o: _template(o, "transform-spark")["resource"].update(successCondition="status.x == Y"),
     ),
-    ("spark", "setOwnerReference", lambda o: _template(o, "baseline")["resource"].pop("setOwnerReference")),
+    ("spark", "setOwnerReference", lambda o: _template(o, "baseline-spark")["resource"].pop("setOwnerReference")),
     ("spark", "fixed name", lambda o: _manifest(o, lambda m: m["metadata"].update(name="transform"))),
     ("spark", "webhook", lambda o: _manifest(o, lambda m: m["spec"]["sparkConf"].update({"spark.master": "local"}))),
     ("spark", "dynamic", lambda o: _manifest(o, lambda m: m["spec"].pop("dynamicAllocation"))),
@@ -184,6 +184,18 @@ MUTATIONS: list[tuple[str, str, Callable[[list[Any]], Any]]] = [
     ("memoised", "which run", lambda o: _template(o, "transform")["outputs"]["parameters"].pop(0)),
     ("retries", "exit code 2", lambda o: _template(o, "train")["retryStrategy"].update(expression="true")),
     ("retries", "no retry", lambda o: _template(o, "verify").pop("retryStrategy")),
+    (
+        "retries",
+        "failure condition",
+        lambda o: _template(o, "transform-spark")["retryStrategy"].update(expression="true"),
+    ),
+    (
+        "retries",
+        "is never retried",
+        lambda o: _template(o, "baseline-spark")["retryStrategy"].update(retryPolicy="OnError"),
+    ),
+    ("memoised", "retried", lambda o: _template(o, "transform").update(retryStrategy={"limit": "2"})),
+    ("commands", "build", lambda o: _template(o, "build")["container"].pop("command")),
     ("embedded", "suspend", lambda o: o[2]["spec"].update(suspend=True)),
     ("embedded", "a value", lambda o: _template(o, "verify")["container"]["args"].append("{{inputs.parameters.none}}")),
 ]
@@ -224,7 +236,7 @@ def test_features_are_found_again_only_where_the_uri_fixes_what_they_were_made_o
 
 def test_no_value_of_a_parameter_can_add_to_a_manifest() -> None:
     hostile = "x\"\n  driver: {serviceAccount: admin}\n- '#: {{workflow.uid}}"
-    resource = _template(render(CONTEXT), "transform")["resource"]
+    resource = _template(render(CONTEXT), "transform-spark")["resource"]
     scope = {"workflow.uid": "u", "inputs.parameters.data_uri": hostile}
     filled = yaml.safe_load(tags.fill(resource["manifest"], scope))
     plain = yaml.safe_load(tags.fill(resource["manifest"], {**scope, "inputs.parameters.data_uri": "plain"}))

@@ -18,6 +18,7 @@ from tests.policy.templates import manifest, template
 
 ROLES = ("driver", "executor")
 REFIT = "workflow-templates-eu-model-refit"
+PACKAGE = "workflow-templates-eu-package-mojo"
 # No stack has a schedule, and nothing needs this: the place where one is put.
 METRICS = "kubernetes-eu-operators-metrics-argo-controller"
 _RETRY = ("retryStrategy", "limit")
@@ -140,7 +141,7 @@ CASES = (
     Case(
         "workflow-publishes-last",
         REFIT,
-        template("finish", "steps", 0, 1, "template", to="publish"),
+        template("finish", "steps", 1, 1, "template", to="publish"),
         "template finish: record publishes without the success of clear-spark",
     ),
     *(
@@ -156,7 +157,10 @@ CASES = (
     Case("workflow-deadline", REFIT, put("spec", "activeDeadlineSeconds", to=None), "activeDeadlineSeconds is not set"),
     Case("workflow-deadline", REFIT, template("train", "activeDeadlineSeconds", to=None), "template train: active"),
     Case(
-        "workflow-deadline", REFIT, template("transform", "activeDeadlineSeconds", to=0), "template transform: active"
+        "workflow-deadline",
+        REFIT,
+        template("transform-spark", "activeDeadlineSeconds", to=0),
+        "template transform-spark: active",
     ),
     Case(
         "workflow-deadline",
@@ -181,40 +185,72 @@ CASES = (
         template("train", "retryStrategy", to={"limit": "2", "retryPolicy": "Always", "backoff": {"duration": "5s"}}),
         "template train: retryStrategy.retryPolicy is Always without an expression",
     ),
-    Case(
-        "workflow-retry",
-        REFIT,
-        template("transform", "retryStrategy", "retryPolicy", to="Always"),
-        "template transform: retryStrategy.retryPolicy is Always, so that what failed is created once more",
+    *(
+        Case("workflow-retry", REFIT, template("transform-spark", "retryStrategy", key, to=to), says)
+        for key, to, says in (
+            ("retryPolicy", "OnError", "transform-spark: retryStrategy.retryPolicy is OnError, so that what could not"),
+            ("expression", None, "so that what failed is created again"),
+            ("expression", "lastRetry.message matches 'failure condition'", "what failed is created again"),
+        )
     ),
-    Case("workflow-left-over", REFIT, template("transform", "resource", "setOwnerReference", to=None), "outlives"),
     Case(
-        "workflow-left-over", REFIT, template("transform", "resource", "failureCondition", to=None), "failureCondition"
+        "workflow-memoise-retry",
+        REFIT,
+        template("transform", "retryStrategy", to={"limit": "2", "backoff": {"duration": "5s"}}),
+        "template transform: it has both memoize and retryStrategy",
+    ),
+    Case(
+        "workflow-memoise-retry",
+        REFIT,
+        put("spec", "templateDefaults", to={"retryStrategy": {"limit": "2", "backoff": {"duration": "5s"}}}),
+        "template trials: it has both",
+    ),
+    *(
+        Case(
+            "workflow-command", of, template(step, "container", "command", to=None), f"template {step}, container main"
+        )
+        for of, step in ((REFIT, "publish"), (PACKAGE, "build"), (PACKAGE, "evaluate"))
+    ),
+    Case(
+        "workflow-left-over", REFIT, template("transform-spark", "resource", "setOwnerReference", to=None), "outlives"
     ),
     Case(
         "workflow-left-over",
         REFIT,
-        template("transform", "resource", "successCondition", to="status.executorState.x == COMPLETED"),
+        template("transform-spark", "resource", "failureCondition", to=None),
+        "failureCondition",
+    ),
+    Case(
+        "workflow-left-over",
+        REFIT,
+        template("transform-spark", "resource", "successCondition", to="status.executorState.x == COMPLETED"),
         "asks for executorState",
     ),
     Case(
-        "workflow-makes", REFIT, manifest("transform", "kind: SparkApplication", "kind: RoleBinding"), "a RoleBinding"
+        "workflow-makes",
+        REFIT,
+        manifest("transform-spark", "kind: SparkApplication", "kind: RoleBinding"),
+        "a RoleBinding",
     ),
-    Case("workflow-makes", REFIT, manifest("transform", "spec:\n", "spec: [\n"), "is no YAML"),
-    Case("workflow-makes", REFIT, template("transform", "resource", "manifest", to=None), "manifest is not set"),
+    Case("workflow-makes", REFIT, manifest("transform-spark", "spec:\n", "spec: [\n"), "is no YAML"),
+    Case("workflow-makes", REFIT, template("transform-spark", "resource", "manifest", to=None), "manifest is not set"),
     Case(
         "workflow-parameter-in-manifest",
         REFIT,
         manifest(
-            "transform", "{{=toJson(inputs.parameters.data_uri + '/areas.csv')}}", "'{{inputs.parameters.data_uri}}'"
+            "transform-spark",
+            "{{=toJson(inputs.parameters.data_uri + '/areas.csv')}}",
+            "'{{inputs.parameters.data_uri}}'",
         ),
-        "template transform: resource.manifest has {{inputs.parameters.data_uri}} as it is",
+        "template transform-spark: resource.manifest has {{inputs.parameters.data_uri}} as it is",
     ),
     Case(
         "workflow-parameter-in-manifest",
         REFIT,
         manifest(
-            "transform", "{{=toJson(inputs.parameters.data_uri + '/areas.csv')}}", "'{{=toJson(workflow.parameters)}}'"
+            "transform-spark",
+            "{{=toJson(inputs.parameters.data_uri + '/areas.csv')}}",
+            "'{{=toJson(workflow.parameters)}}'",
         ),
         "as it is",
     ),
@@ -264,11 +300,20 @@ CASES = (
 def test_the_rules_look_at_every_container_of_the_refit():
     refit = next(one for one in stack("prod").resources if one.name == REFIT)
     assert {container.where for container in pods.containers(refit)} == {
-        *(f"template {step}, container main" for step in ("train", "select", "store", "verify", "publish", "record")),
-        *(f"template {step}, SparkApplication, {role}" for step in ("transform", "baseline") for role in ROLES),
+        *(
+            f"template {step}, container main"
+            for step in ("train", "select", "store", "verify", "publish", "record", "driver-logs")
+        ),
+        *(
+            f"template {step}, SparkApplication, {role}"
+            for step in ("transform-spark", "baseline-spark")
+            for role in ROLES
+        ),
     }
     # The pods of resource templates have no container but Argo's own, yet an account and a place.
-    assert {pod.where for pod in pods.pods(refit)} >= {f"template {step}" for step in ("transform", "clear-spark")}
+    assert {pod.where for pod in pods.pods(refit)} >= {
+        f"template {step}" for step in ("transform-spark", "clear-spark")
+    }
 
 
 def test_a_manifest_is_read_with_its_expressions_as_they_are():

@@ -5,6 +5,7 @@ Deliberately not: training, and keeping model versions (the registry does).
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import math
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -140,11 +142,12 @@ def _package(options: argparse.Namespace, maven: Maven) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="mojo-packager-") as scratch, maven.borrowed() as borrowed:
         folder, repository = Path(scratch) / "library", Path(scratch) / "repository"
-        project.write("library", folder, coordinates, digest=model.digest, genmodel=genmodel)
-        model.write_canonical(project.place(folder, "main", coordinates) / "model.zip")
-        (project.place(folder, "test", coordinates) / "examples.json").write_text(json.dumps(examples))
         try:
-            borrowed.run(folder, "package")
+            with _modes(Path(scratch)):
+                project.write("library", folder, coordinates, digest=model.digest, genmodel=genmodel)
+                model.write_canonical(project.place(folder, "main", coordinates) / "model.zip")
+                (project.place(folder, "test", coordinates) / "examples.json").write_text(json.dumps(examples))
+                borrowed.run(folder, "package")
         except PackagingError:
             if reason := _failed_test(folder):
                 raise InputError(f"{coordinates} is not released: {reason}") from None
@@ -167,6 +170,20 @@ def _package(options: argparse.Namespace, maven: Maven) -> None:
         f"(largest difference {replay['largest_difference']})"
     )
     print(f"{options.output / result['jar']}: {result['size']} bytes, sha256 {result['sha256'][:12]}", flush=True)
+
+
+@contextlib.contextmanager
+def _modes(folder: Path) -> Iterator[None]:
+    """Make what is made in a folder have the same modes everywhere: a jar holds those of what it was made of.
+
+    Where the temporary folder is a volume of a pod, its setgid bit would pass to every folder below.
+    """
+    folder.chmod(0o700)
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _put(repository: Path, result: dict[str, Any], output: Path) -> None:

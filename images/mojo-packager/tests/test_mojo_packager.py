@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from conftest import COORDINATES
 from mojo_files import FIXTURE, jar_of, rewrite, set_ini
 
 
@@ -50,6 +51,19 @@ def test_the_library_is_a_maven_release_with_sources_and_checksums(library):
         assert not [name for name in names if "Test" in name or "examples" in name]
     with zipfile.ZipFile(jar_of(library).with_name(f"{base}-sources.jar")) as sources:
         assert not [name for name in sources.namelist() if name.endswith((".class", ".zip"))]
+
+
+def test_the_jar_has_the_same_bytes_whatever_modes_new_files_get(packager, library, tmp_path):
+    """A pod's volume passes its setgid bit to every folder in it, and a person's umask may be strict."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o2777)
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "TMPDIR": str(shared)}
+    given = ("--mojo", FIXTURE / "model.zip", "--examples", FIXTURE / "examples.json", "--coordinates", COORDINATES)
+    command = packager.command("package", *given, "--output", tmp_path / "out")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, umask=0o077)
+    assert done.returncode == 0, done.stderr
+    assert jar_of(tmp_path / "out").read_bytes() == jar_of(library).read_bytes()
 
 
 def test_the_same_model_gives_the_same_bytes_and_rounding_is_forgiven(packager, library, tmp_path):

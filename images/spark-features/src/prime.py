@@ -14,6 +14,8 @@ from pathlib import Path
 IMAGE = Path(__file__).parent.parent
 JARS = IMAGE / "target" / "jars"
 CONNECTOR = "gcs-connector-4.0.4-shaded.jar"
+# By its whole name: of a plugin that cannot be fetched Maven would say only that no prefix is called `dependency`.
+GOAL = "org.apache.maven.plugins:maven-dependency-plugin:copy"
 SHA256 = "dfb5832738686436e597026a8e4bab01aa22e75ebfb15d37d096981f6599d73c"
 
 
@@ -28,16 +30,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=JARS.parent) as folder:
         options = (f"-Dmaven.repo.local={folder}/m2", f"-DoutputDirectory={folder}")
         done = subprocess.run(
-            ["mvn", "-B", "-ntp", "-q", "dependency:copy", *options],
+            ["mvn", "-B", "-ntp", "-q", "-Dstyle.color=never", GOAL, *options],
             cwd=IMAGE,
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
-            said = next(
-                (line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line), "it said nothing"
-            )
+            lines = (line.removeprefix("[ERROR]").strip() for line in (done.stdout + done.stderr).splitlines())
+            said = next(filter(None, lines), "it said nothing").removesuffix(" -> [Help 1]")
             print(f"spark-features: Maven could not fetch the GCS connector: {said}", file=sys.stderr)
             return 1
         found = _digest(Path(folder) / CONNECTOR)

@@ -348,3 +348,18 @@ done
     assert done.returncode == 1
     assert "it was not kept" in done.stderr
     assert not list((tmp_path / "target" / "jars").iterdir())
+
+
+def test_a_connector_that_cannot_be_fetched_is_told_with_mavens_cause(spark, tmp_path):
+    """No proxy listens there: Maven cannot even fetch its own plugin, and must say so, not what follows from it."""
+    (tmp_path / "src").mkdir()
+    shutil.copy(spark.image / "src" / "prime.py", tmp_path / "src")
+    shutil.copy(spark.image / "pom.xml", tmp_path)
+    options = "-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9"
+    environment = spark.environment(HOME=str(tmp_path), MAVEN_OPTS=options)
+    command = ["python", tmp_path / "src" / "prime.py"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "127.0.0.1:9" in done.stderr
+    assert "refused" in done.stderr
+    assert not (tmp_path / "target" / "jars" / "gcs-connector-4.0.4-shaded.jar").exists()

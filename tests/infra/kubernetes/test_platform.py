@@ -159,7 +159,7 @@ def test_administrators_may_do_in_clusters_what_the_runbooks_ask_of_them_and_no_
 def test_pods_go_to_the_pool_of_their_kind_where_the_cluster_has_one(recorded: Recorded, cluster: str) -> None:
     template = recorded.named(f"templates-{cluster}-model-refit", "WorkflowTemplate").inputs["spec"]["templates"]
     placed = {one["name"]: (one.get("nodeSelector"), one.get("tolerations")) for one in template}
-    spark = next(one["resource"]["manifest"] for one in template if one["name"] == "transform")
+    spark = next(one["resource"]["manifest"] for one in template if one["name"] == "transform-spark")
 
     def on(pool: str) -> Any:
         taint = {"key": "hybrid-mlops/pool", "operator": "Equal", "value": pool, "effect": "NoSchedule"}

@@ -406,6 +406,8 @@ def _template(template: Mapping[str, Any], kind: str, place: str) -> Iterator[st
         if mount.get("name") not in mounted:
             yield f"{place}: there is no volume {mount.get('name')} to mount"
     strategy = template.get("retryStrategy") or {}
+    if "memoize" in template and "retryStrategy" in template:
+        yield f"{place} has both memoize and retryStrategy, so that on Argo nothing that waits for it would start"
     if strategy.get("retryPolicy", "Always") not in ("Always", "OnFailure", "OnError"):
         yield f"{place}: retryPolicy {strategy['retryPolicy']} is not executed by the embedded engine"
     if "expression" in strategy:

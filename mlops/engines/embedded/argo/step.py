@@ -274,7 +274,9 @@ class Steps:
         if _meets(resource.get("failureCondition", ""), state) or not _meets(
             resource.get("successCondition", ""), state
         ):
-            raise StepEndError("Failed", f"SparkApplication {metadata['name']} is {state}: {message}")
+            # As Argo's executor names it, for who decides by the message whether to try again.
+            said = f"SparkApplication {metadata['name']} is {state} (failure condition): {message}"
+            raise StepEndError("Failed", said)
         declared = tags.fill(template.get("outputs") or {}, env)
         return {
             "parameters": [
