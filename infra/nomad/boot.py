@@ -43,7 +43,7 @@ class StoreProgram:
 
     def __init__(self, root: Path = ROOT) -> None:
         sources = [
-            root / "mlops/__init__.py",
+            *(root / "mlops" / name for name in ("__init__.py", "confinement.py", "text.py")),
             *(root / "mlops/registry").rglob("*.py"),
             root / "requirements/registry.txt",
         ]

@@ -8,6 +8,7 @@ import base64
 import functools
 import hashlib
 import importlib.metadata
+import io
 import os
 import warnings
 from collections.abc import Iterator
@@ -15,21 +16,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 from .errors import (
     AccessError,
     BadInputError,
     ConflictError,
+    IntegrityError,
     LostRaceError,
     NoBucketError,
     RegistryError,
+    TooLargeError,
     UnavailableError,
 )
 
 DEADLINE_VARIABLE = "MLOPS_REGISTRY_DEADLINE"
 _DEADLINE = 300.0
 _TIMEOUT = (10.0, 120.0)
+_RECORD_LIMIT = 64 << 20  # no manifest, verification or alias comes near it
 _LARGE = 8 << 20  # what the library sends in one request
 _LOOK_THROUGH = importlib.metadata.packages_distributions  # as it is before any thread of `library` replaces it
 
@@ -40,6 +44,40 @@ class Stored:
 
     name: str
     metadata: dict[str, str]
+
+
+class Limited:
+    """What a download is written to: takes no more bytes than it may, and knows their SHA-256.
+
+    Attributes:
+        size: how many bytes came.
+    """
+
+    def __init__(self, limit: int, file: IO[bytes] | None):
+        if file:  # what an attempt before left
+            file.seek(0)
+            file.truncate()
+        self._file = file
+        self._limit = limit
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, part: bytes) -> int:
+        """Take the next bytes.
+
+        Raises:
+            TooLargeError: they are too many, and the rest is not asked for.
+        """
+        self.size += len(part)
+        if self.size > self._limit:
+            raise TooLargeError(f"there are more than {self._limit} bytes")
+        self._digest.update(part)
+        return self._file.write(part) if self._file else len(part)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what came."""
+        return self._digest.hexdigest()
 
 
 class Bucket:
@@ -64,22 +102,32 @@ class Bucket:
             return library().storage.Client(project=None)
 
     def read(self, name: str) -> tuple[bytes, int] | None:
-        """An object's bytes and generation, or None."""
-        blob = self.client.bucket(self.name).blob(name)
-        with self._translated():
-            try:
-                data = blob.download_as_bytes(checksum="crc32c", **self._options)
-            except library().api.NotFound:
-                return None
-        return data, int(blob.generation)
+        """The bytes and generation of an object that is one of the registry's records, or None.
 
-    def download(self, name: str, target: Path) -> bool:
-        """Write an object to a file, for a caller who knows its SHA-256; False if there is none."""
+        Raises:
+            IntegrityError: it is larger than any record.
+        """
+        blob = self.client.bucket(self.name).blob(name)
+        content = io.BytesIO()
+        try:
+            if not self._download(blob, Limited(_RECORD_LIMIT, content), "crc32c"):
+                return None
+        except TooLargeError as error:
+            raise IntegrityError(f"gs://{self.name}/{name} is none of the registry's records: {error}") from None
+        return content.getvalue(), int(blob.generation)
+
+    def download(self, name: str, target: "Limited") -> bool:
+        """Write an object's bytes where the caller checks them; False if there is none.
+
+        Raises:
+            TooLargeError: there are more than there may be.
+        """
+        return self._download(self.client.bucket(self.name).blob(name), target, None)
+
+    def _download(self, blob: Any, target: "Limited", checksum: str | None) -> bool:
         with self._translated():
             try:
-                self.client.bucket(self.name).blob(name).download_to_filename(
-                    str(target), checksum=None, **self._options
-                )
+                blob.download_to_file(target, checksum=checksum, **self._options)
             except library().api.NotFound:
                 return False
         return True

@@ -55,6 +55,14 @@ class AccessError(BadInputError):
     """No credentials, or they do not allow it."""
 
 
+class UnconfinedError(BadInputError):
+    """What a version contains cannot be confined on this machine, so it was not loaded."""
+
+
+class NotReadyError(RegistryError):
+    """What another step writes is not there."""
+
+
 class LostRaceError(RegistryError):
     """Somebody else moved the alias at the same time."""
 
@@ -65,6 +73,10 @@ class UnavailableError(RegistryError):
 
 class IntegrityError(RegistryError):
     """Stored bytes are not what the manifest says."""
+
+
+class TooLargeError(IntegrityError):
+    """An object has more bytes than it may."""
 
 
 class ScorerError(RegistryError):

@@ -1,6 +1,6 @@
-"""`mlops-registry`: a job's store and verify tasks, and the registry's commands where `mlops` is not installed.
+"""`mlops-registry`: what a job's tasks do with a version, and the registry's commands where `mlops` is not installed.
 
-Options of store and verify come from the environment, as the job sets it. Exit codes: 0 success, 2 bad input or a
+Options of a job's tasks come from the environment, as the job sets it. Exit codes: 0 success, 2 bad input or a
 definite no, 1 everything else; the last line of stderr is the message for people.
 """
 
@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
-    from .manifest import Record, VersionSummary
+    from .manifest import Record, Verification, VersionSummary
     from .registry import Registry
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help="Model versions in a bucket.")
@@ -32,6 +32,21 @@ AllocationOption = Annotated[str, typer.Option("--alloc-id", envvar="ALLOC_ID", 
 ReferenceArgument = Annotated[
     str, typer.Argument(metavar="VERSION", help="A version id or an alias, or <model>/<either>.")
 ]
+RunDirOption = Annotated[Path, typer.Option(envvar="RUN_DIR", help="The training's directory.")]
+VersionArgument = Annotated[
+    str | None, typer.Argument(metavar="[VERSION]", help="Instead of --model and --version-id.")
+]
+OwnModelOption = Annotated[str | None, typer.Option("--model", envvar="MODEL", help="The pipeline's name.")]
+OwnVersionOption = Annotated[
+    str | None, typer.Option("--version-id", envvar="VERSION_ID", help="<name>_v<model version>_<run id>.")
+]
+RunnerOption = Annotated[
+    str, typer.Option("--engine-run", envvar=["ENGINE_RUN", "NOMAD_JOB_ID"], help="For the record.")
+]
+PlaceOption = Annotated[str, typer.Option("--alloc-id", envvar=["ALLOC_ID", "NOMAD_ALLOC_ID"], help="For the record.")]
+WaitOption = Annotated[
+    float, typer.Option(min=0, max=86400, metavar="SECONDS", help="How long what is not there yet is waited for.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
@@ -40,81 +55,144 @@ def store(
     bucket: BucketOption,
     model: ModelOption,
     version_id: VersionOption,
-    run_dir: Annotated[Path, typer.Option(envvar="RUN_DIR", help="The finished training's directory.")],
+    run_dir: RunDirOption,
     lane: Annotated[str, typer.Option(envvar="LANE", help="nomad or argo.")],
     engine_run: RunOption,
     alloc_id: AllocationOption,
     image: Annotated[
         list[str] | None, typer.Option(envvar="IMAGE", help="Image that ran, by content hash; repeatable.")
     ] = None,
+    verify_in: Annotated[
+        Path | None,
+        typer.Option(
+            "--verify-in",
+            metavar="FOLDER",
+            help="Then fetch to FOLDER/version, wait for what another task scores to FOLDER/scored, and record it.",
+        ),
+    ] = None,
+    wait: WaitOption = 0,
 ) -> None:
     """Store a finished training as a version, then remove its directory. Safe to repeat."""
+    from . import verification
     from .errors import BadInputError
     from .storing import Origin
 
     if lane not in ("nomad", "argo"):
         raise BadInputError(f"lane {lane!r} is neither nomad nor argo")
-    manifest = _registry(bucket).store(
-        model, version_id, run_dir, Origin(lane, engine_run, alloc_id, tuple(image or ()))
-    )
-    print(f"stored {manifest.model}/{manifest.version_id}: {len(manifest.files)} files")
+    if wait and verify_in is None:
+        raise BadInputError("--wait is for what --verify-in waits for: give both or none")
+    registry = _registry(bucket)
+    manifest = registry.store(model, version_id, run_dir, Origin(lane, engine_run, alloc_id, tuple(image or ())))
+    version = f"{manifest.model}/{manifest.version_id}"
+    print(f"stored {version}: {len(manifest.files)} files", flush=True)
     if run_dir.exists():
         print(f"{run_dir} is kept, as it does not bear the version's id", file=sys.stderr)
+    if verify_in is not None:
+        fetched, scored = verify_in / "version", verify_in / "scored"
+        if registry.fetch(version, fetched).error is not None:
+            verification.score(fetched, scored)  # there is nothing to load: it passes on what is wrong
+        _tell(registry.record(version, scored, runner=_runner(engine_run, alloc_id), wait=wait))
+
+
+@app.command()
+def fetch(
+    bucket: BucketOption,
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Gets model/, rows.jsonl and, last, request.json.")],
+    version: VersionArgument = None,
+    model: OwnModelOption = None,
+    version_id: OwnVersionOption = None,
+) -> None:
+    """First part of a verification: bring a version's model and its examples' inputs, each file checked.
+
+    A file that is not what the manifest says is told in request.json, and `record` records it.
+    """
+    request = _registry(bucket).fetch(_named(version, model, version_id), output)
+    if request.error is None:
+        print(f"fetched {request.model}/{request.version_id}: {request.rows} rows to score")
+    else:
+        print(f"mlops-registry: {request.error}", file=sys.stderr)
+
+
+@app.command()
+def score(
+    source: Annotated[Path, typer.Option("--input", metavar="FOLDER", help="What `fetch` wrote.")],
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Gets predictions.jsonl and, last, score.json.")],
+    wait: WaitOption = 0,
+) -> None:
+    """Second part: load the model, confined, and predict the rows. Needs no bucket, no identity and no network.
+
+    Exit code 0 also where the model is bad, which `record` tells; 1 if it could not be tried.
+    MLOPS_CONFINEMENT=container says that a container confines it; MLOPS_UNCONFINED=allow, that nothing has to.
+    MLOPS_SCORER_SECONDS (900), MLOPS_SCORER_CPU_SECONDS (3600) and MLOPS_SCORER_MEMORY_MB (4096) are its limits.
+    """
+    from . import verification
+
+    told = verification.score(source, output, wait=wait)
+    if told.error is None:
+        print(f"scored {told.model}/{told.version_id}: {told.predictions} rows")
+    else:
+        print(f"mlops-registry: {told.error}", file=sys.stderr)
+
+
+@app.command()
+def record(
+    bucket: BucketOption,
+    scored: Annotated[Path, typer.Option("--input", metavar="FOLDER", help="What `score` wrote.")],
+    version: VersionArgument = None,
+    model: OwnModelOption = None,
+    version_id: OwnVersionOption = None,
+    engine_run: RunnerOption = "",
+    alloc_id: PlaceOption = "",
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Third part: compare the predictions with the recorded ones, and record the outcome. Exit code 1: it failed."""
+    named, runner = _named(version, model, version_id), _runner(engine_run, alloc_id)
+    _tell(_registry(bucket).record(named, scored, runner=runner, wait=wait), as_json)
 
 
 @app.command()
 def verify(
     bucket: BucketOption,
-    version: Annotated[
-        str | None, typer.Argument(metavar="[VERSION]", help="Instead of --model and --version-id.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(envvar="MODEL", help="The pipeline's name.")] = None,
-    version_id: Annotated[
-        str | None, typer.Option(envvar="VERSION_ID", help="<name>_v<model version>_<run id>.")
-    ] = None,
+    version: VersionArgument = None,
+    model: OwnModelOption = None,
+    version_id: OwnVersionOption = None,
     run_dir: Annotated[
         Path | None, typer.Option(envvar="RUN_DIR", help="As a job's last task: remove what is left there.")
     ] = None,
-    engine_run: Annotated[str, typer.Option(envvar=["ENGINE_RUN", "NOMAD_JOB_ID"], help="For the record.")] = "",
-    alloc_id: Annotated[str, typer.Option(envvar=["ALLOC_ID", "NOMAD_ALLOC_ID"], help="For the record.")] = "",
+    engine_run: RunnerOption = "",
+    alloc_id: PlaceOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Load a version back, replay its examples, and record whether it reproduces them. Exit code 1: it does not."""
-    from . import names
-    from .errors import BadInputError, NoBucketError, NotFoundError
-    from .storing import TRAINING, remove_run_dir
+    """All parts at once: load a version back, replay its examples, and record the outcome. Exit code 1: it failed."""
+    from .errors import NoBucketError, NotFoundError
+    from .storing import clear as cleared
 
     if version:
         run_dir = None
-    else:
-        if not (model and version_id):
-            raise BadInputError("which version? Name it, or set MODEL and VERSION_ID")
-        version = f"{names.model_name(model)}/{names.version_id(version_id)}"
-    runner = " ".join(filter(None, (engine_run, alloc_id))) or "command"
+    named = _named(version, model, version_id)
     try:
-        verification = _registry(bucket).verify(version, runner=runner)
+        verification = _registry(bucket).verify(named, runner=_runner(engine_run, alloc_id))
     except NotFoundError as error:
-        if not (run_dir and version_id):
+        if not (run_dir and version_id) or isinstance(error, NoBucketError):
             raise
-        if isinstance(error, NoBucketError):
-            raise
-        if (run_dir / TRAINING).is_file():
-            # A bucket that was out of reach for longer than the store task's attempts must not cost the training.
-            print(f"{run_dir} holds a finished training and is kept: `mlops-registry store` stores it", file=sys.stderr)
+        left = cleared(run_dir, version_id)
+        if left and "finished training" in left:
+            print(left, file=sys.stderr)
             raise typer.Exit(1) from None
-        left = "" if remove_run_dir(run_dir, version_id) else f"; {run_dir} does not bear the version's id and is kept"
-        print(f"nothing was stored as {version}, so there is nothing to verify{left}")
+        print(f"nothing was stored as {named}, so there is nothing to verify{'; ' + left if left else ''}")
         return
-    if as_json:
-        _print_json(verification)
-    elif verification.passed:
-        largest = f"the largest difference is {verification.max_difference:.3g}"
-        print(f"verified {version}: 0 of {verification.examples} examples differ, {largest}")
-    if not verification.passed:
-        print(f"mlops-registry: {version} failed its verification: {verification.message}", file=sys.stderr)
-        raise typer.Exit(1)
+    _tell(verification, as_json)
     if run_dir and version_id:
-        remove_run_dir(run_dir, version_id)
+        cleared(run_dir, version_id)
+
+
+@app.command()
+def clear(run_dir: RunDirOption, version_id: VersionOption) -> None:
+    """Remove what a run left in its directory, unless that is a finished training which was not stored."""
+    from .storing import clear as cleared
+
+    print(cleared(run_dir, version_id) or f"nothing is left of {run_dir}")
 
 
 @app.command("list")
@@ -195,6 +273,34 @@ def main() -> None:
 def _say(message: str, code: int) -> int:
     print(f"mlops-registry: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _named(version: str | None, model: str | None, version_id: str | None) -> str:
+    from . import names
+    from .errors import BadInputError
+
+    if version:
+        return version
+    if not (model and version_id):
+        raise BadInputError("which version? Name it, or set MODEL and VERSION_ID")
+    return f"{names.model_name(model)}/{names.version_id(version_id)}"
+
+
+def _runner(engine_run: str, alloc_id: str) -> str:
+    return " ".join(filter(None, (engine_run, alloc_id))) or "command"
+
+
+def _tell(verification: "Verification", as_json: bool = False) -> None:
+    """Say what became of a verification; a failed one ends the program with 1."""
+    version = f"{verification.model}/{verification.version_id}"
+    if as_json:
+        _print_json(verification)
+    elif verification.passed:
+        largest = f"the largest difference is {verification.max_difference:.3g}"
+        print(f"verified {version}: 0 of {verification.examples} examples differ, {largest}")
+    if not verification.passed:
+        print(f"mlops-registry: {version} failed its verification: {verification.message}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _registry(bucket: str) -> "Registry":

@@ -26,6 +26,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Format = Annotated[str, StringConstraints(pattern=rf"^{FORMAT}$")]
 Text = Annotated[str, StringConstraints(max_length=2048, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Lane = Literal["nomad", "argo"]
+EXAMPLES = "examples.json"
 Scalar = bool | int | float | str | None
 
 
@@ -95,7 +96,7 @@ def _files_fit(files: tuple[File, ...]) -> None:
         parents = {path.rsplit("/", n)[0] for n in range(1, path.count("/") + 1)}
         if parents & paths:
             raise ValueError(f"{path} lies inside another file")
-    for needed in ("examples.json", "metrics.json"):
+    for needed in (EXAMPLES, "metrics.json"):
         if needed not in paths:
             raise ValueError(f"{needed} is not among the files")
     if not any(path.startswith("model/") for path in paths):

@@ -6,19 +6,20 @@ model is told by `scorers`.
 
 import builtins
 import collections
-import hashlib
+import io
+import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from . import names, storing
-from .bucket import Bucket
+from . import names, storing, verification
+from .bucket import Bucket, Limited
 from .errors import (
     BadInputError,
     IntegrityError,
@@ -27,8 +28,20 @@ from .errors import (
     NotVerifiedError,
     RegistryError,
     ScorerError,
+    TooLargeError,
 )
-from .manifest import Alias, File, Manifest, Verification, VersionDetails, VersionSummary, loads, now, parse, validated
+from .manifest import (
+    EXAMPLES,
+    Alias,
+    File,
+    Manifest,
+    Verification,
+    VersionDetails,
+    VersionSummary,
+    now,
+    parse,
+    validated,
+)
 from .scorers import scorer_of
 from .scorers.lines import score
 
@@ -104,8 +117,43 @@ class Registry:
             manifest=manifest, verifications=tuple(self._verifications(model, version_id)), aliases=aliases
         )
 
+    def fetch(self, version: str, folder: Path) -> verification.Request:
+        """Bring a version's model and its examples' inputs into a folder, for `verification.score`.
+
+        Every file of the version is asked for, and its size and SHA-256 are checked; the request is there once all are
+        right. That one is not is said in the request, and recorded by `record`.
+        """
+        model, version_id = self._resolve(version)
+        verification.prepare(folder)
+        facts: dict[str, Any] = {"model": model, "version_id": version_id, "format": None, "rows": 0}
+        rows: Sequence[dict[str, Any]] = ()
+        try:
+            manifest = self._manifest(model, version_id)
+            rows = self._fetched(manifest, folder).rows
+            facts |= {"format": manifest.format, "rows": len(rows)}
+        except IntegrityError as error:
+            facts["error"] = str(error)
+        return verification.hand_over(folder, verification.Request(**facts), rows)
+
+    def record(self, version: str, scored: Path, *, runner: str = "command", wait: float = 0) -> Verification:
+        """Compare what `verification.score` wrote with what training recorded, and record the outcome.
+
+        Args:
+            version: which.
+            scored: where it was written.
+            runner: what runs this, for the record.
+            wait: for how many seconds it is waited for.
+        """
+        model, version_id = self._resolve(version)
+        facts = _facts()
+        with _told_in(facts):
+            manifest = self._manifest(model, version_id)
+            examples = self._examples(manifest)
+            _compare(facts, manifest, examples, scored, wait)
+        return self._record(model, version_id, facts, runner)
+
     def verify(self, version: str, *, runner: str = "command") -> Verification:
-        """Download a version, check every SHA-256, replay its examples, and record the outcome beside it.
+        """Download a version, check every size and SHA-256, replay its examples, and record the outcome beside it.
 
         Args:
             version: which.
@@ -116,31 +164,19 @@ class Registry:
             instead and records nothing.
         """
         model, version_id = self._resolve(version)
-        facts: dict[str, Any] = {"format": None, "examples": 0, "max_difference": None, "message": None}
-        facts |= {"tolerance": 0.0, "tools": {}}
-        try:
+        facts = _facts()
+        with _temporary(version_id) as folder, _told_in(facts):
             manifest = self._manifest(model, version_id)
             facts["format"] = manifest.format
-            scorer = scorer_of(manifest.format)
-            facts["tolerance"] = scorer.TOLERANCE
-            with self._local(manifest) as folder:
-                facts["tools"] = scorer.tools()
-                replayed = _replayed(folder, scorer.command(folder))
-            facts["examples"] = len(replayed)
-            facts["max_difference"] = max(difference for difference, _ in replayed)
-            facts["differing"] = worse = sum(difference > scorer.TOLERANCE or not same for difference, same in replayed)
-            if worse:
-                labels = sum(not same for _, same in replayed)
-                facts["message"] = f"{worse} of {len(replayed)} examples differ by more than {scorer.TOLERANCE:g}" + (
-                    f" or in their label ({labels})" if labels else ""
-                )
-        except IntegrityError as error:
-            facts["message"] = str(error)
-        except ScorerError as error:
-            if not error.definite:
-                raise
-            facts["message"] = str(error)
-        facts["passed"] = facts["message"] is None
+            fetched, scored = folder / "version", folder / "scored"
+            verification.prepare(fetched)
+            examples = self._fetched(manifest, fetched)
+            request = verification.Request(
+                model=model, version_id=version_id, format=manifest.format, rows=len(examples.rows)
+            )
+            verification.hand_over(fetched, request, examples.rows)
+            verification.score(fetched, scored)
+            _compare(facts, manifest, examples, scored, 0)
         return self._record(model, version_id, facts, runner)
 
     def promote(self, version: str, alias: str) -> Alias:
@@ -184,8 +220,9 @@ class Registry:
         """
         manifest = self._manifest(*self._resolve(version))
         scorer = scorer_of(manifest.format)
-        with self._local(manifest) as folder:
-            yield from (answer.prediction for answer in score(scorer.command(folder), rows))
+        with _temporary(manifest.version_id) as folder:
+            self._keep_model(manifest, folder)
+            yield from (answer.prediction for answer in score(scorer, folder, _encoded(rows)))
 
     def _scan(
         self, folder: str, objects: str
@@ -280,48 +317,115 @@ class Registry:
         ]
         return [parse(Verification, read[0], f"gs://{self.path.bucket}/{name}") for name, read in found if read]
 
-    @contextmanager
-    def _local(self, manifest: Manifest) -> Iterator[Path]:
-        """The version's files in a temporary folder, each with the SHA-256 that the manifest says."""
-        with tempfile.TemporaryDirectory(prefix="mlops-registry-") as temporary:
-            try:
-                for file in manifest.files:
-                    self._fetch(manifest, file, Path(temporary) / file.path)
-            except OSError as error:
-                raise RegistryError(
-                    f"{manifest.version_id} cannot be kept in {temporary} ({error.strerror}): make room, or set TMPDIR"
-                ) from None
-            yield Path(temporary)
+    def _fetched(self, manifest: Manifest, folder: Path) -> verification.Examples:
+        """Check all files of a version, keep its model in a folder, and give its examples."""
+        scorer_of(manifest.format)
+        self._keep_model(manifest, folder)
+        for file in manifest.files:
+            if file.path != EXAMPLES and not _of_model(file):
+                self._download(manifest, file, None)
+        return self._examples(manifest)
 
-    def _fetch(self, manifest: Manifest, file: File, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def _keep_model(self, manifest: Manifest, folder: Path) -> None:
+        for file in filter(_of_model, manifest.files):
+            target = folder / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as opened:
+                self._download(manifest, file, opened)
+
+    def _examples(self, manifest: Manifest) -> verification.Examples:
+        (file,) = (file for file in manifest.files if file.path == EXAMPLES)
+        content = io.BytesIO()
+        self._download(manifest, file, content)
+        return verification.Examples.read(content.getvalue())
+
+    def _download(self, manifest: Manifest, file: File, target: IO[bytes] | None) -> None:
+        """Write a file of a version, or only check it: its size and SHA-256 must be what the manifest says."""
+        name, what = (
+            self.path.version(manifest.model, manifest.version_id, file.path),
+            f"{file.path} of {manifest.version_id}",
+        )
+        wrong = ""
         for _ in range(2):  # bytes lost on the way come right the second time
-            if not self.bucket.download(self.path.version(manifest.model, manifest.version_id, file.path), target):
-                raise IntegrityError(f"{file.path} of {manifest.version_id} is missing in {self.path}")
-            with target.open("rb") as downloaded:
-                if hashlib.file_digest(downloaded, "sha256").hexdigest() == file.sha256:
-                    return
-        raise IntegrityError(f"{file.path} of {manifest.version_id} was changed: its SHA-256 is not the manifest's")
+            came = Limited(file.size, target)
+            try:
+                if not self.bucket.download(name, came):
+                    raise IntegrityError(f"{what} is missing in {self.path}")
+            except TooLargeError:
+                pass
+            if (came.size, came.sha256) == (file.size, file.sha256):
+                return
+            wrong = "SHA-256" if came.size == file.size else "size"
+        raise IntegrityError(f"{what} was changed: its {wrong} is not the manifest's")
 
     def _record(self, model: str, version_id: str, facts: dict[str, Any], runner: str) -> Verification:
         time = now()
-        verification = Verification(model=model, version_id=version_id, time=time, runner=runner, **facts)
+        passed = facts["message"] is None
+        record = Verification(model=model, version_id=version_id, time=time, runner=runner, passed=passed, **facts)
         name = self.path.version(model, version_id, f"{names.VERIFICATIONS}/{time:{_TIME}}.json")
-        self.bucket.create(name, verification.json_bytes(), verification.summary())
-        return verification
+        self.bucket.create(name, record.json_bytes(), record.summary())
+        return record
 
 
-def _replayed(folder: Path, command: list[str]) -> list[tuple[float, bool]]:
-    """How far each example's prediction is from the recorded one, and whether its label, if recorded, is the same."""
+def _encoded(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for number, row in enumerate(rows, 1):
+        try:
+            yield json.dumps(row, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise BadInputError(f"row {number} is no JSON object: {error}") from None
+
+
+def _facts() -> dict[str, Any]:
+    """Of a verification that has not begun."""
+    facts = {"format": None, "examples": 0, "max_difference": None, "message": None}
+    return facts | {"tolerance": 0.0, "tools": {}}
+
+
+@contextmanager
+def _told_in(facts: dict[str, Any]) -> Iterator[None]:
+    """What goes wrong because of the version becomes a fact of its verification; all else is raised."""
     try:
-        examples = loads((folder / "examples.json").read_bytes(), "examples.json")["examples"]
-        rows = [example["input"] for example in examples]
-        recorded = [(float(example["prediction"]), example.get("label")) for example in examples]
-    except (BadInputError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise IntegrityError(f"examples.json holds no examples that can be replayed ({error!r})") from None
-    if not recorded:
-        raise IntegrityError("examples.json holds no examples, so nothing can be replayed")
-    return [
-        (abs(old - new.prediction), label is None or label == new.label)
-        for (old, label), new in zip(recorded, score(command, rows), strict=True)
-    ]
+        yield
+    except IntegrityError as error:
+        facts["message"] = str(error)
+    except ScorerError as error:
+        if not error.definite:
+            raise
+        facts["message"] = str(error)
+
+
+def _compare(
+    facts: dict[str, Any], manifest: Manifest, examples: verification.Examples, scored: Path, wait: float
+) -> None:
+    """Add how far each example is from its recorded prediction, and whether its label is the same."""
+    facts["format"] = manifest.format
+    facts["tolerance"] = tolerance = scorer_of(manifest.format).TOLERANCE
+    told, found = verification.answers(scored, manifest.model, manifest.version_id, len(examples.recorded), wait=wait)
+    facts["tools"], facts["message"] = told.tools, told.error
+    if told.error is not None:
+        return
+    pairs = list(zip(examples.recorded, found, strict=True))
+    differences = [abs(was.prediction - now.prediction) for was, now in pairs]
+    others = [was.label is not None and was.label != now.label for was, now in pairs]
+    worse = sum(difference > tolerance or other for difference, other in zip(differences, others, strict=True))
+    facts |= {"examples": len(pairs), "max_difference": max(differences), "differing": worse}
+    if worse:
+        labels = f" or in their label ({sum(others)})" if any(others) else ""
+        facts["message"] = f"{worse} of {len(pairs)} examples differ by more than {tolerance:g}{labels}"
+
+
+@contextmanager
+def _temporary(version_id: str) -> Iterator[Path]:
+    """A folder for a version's files."""
+    folder = tempfile.gettempdir()
+    try:
+        with tempfile.TemporaryDirectory(prefix="mlops-registry-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise RegistryError(
+            f"{version_id} cannot be kept in {folder} ({error.strerror}): make room, or set TMPDIR"
+        ) from None
+
+
+def _of_model(file: File) -> bool:
+    return file.path.startswith("model/")

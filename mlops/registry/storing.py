@@ -6,12 +6,14 @@ be repeated after a kill at any point.
 
 import hashlib
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from . import names
 from .bucket import Bucket
 from .errors import BadInputError, ConflictError, NothingToStoreError
 from .manifest import Engine, File, Lane, Manifest, Training, loads, parse, validated
@@ -20,6 +22,8 @@ from .names import MANIFEST, BucketPath
 _log = logging.getLogger("mlops.registry")
 
 TRAINING = "training.json"
+STORED = "stored"
+"""Marks a training's directory as no longer needed."""
 
 
 @dataclass(frozen=True)
@@ -79,29 +83,41 @@ def store(bucket: Bucket, path: BucketPath, model: str, version_id: str, run_dir
                 raise
             manifest = existing
     try:
-        remove_run_dir(run_dir, version_id)
-    except BadInputError as error:  # the version is stored; `verify` tries again
+        if _is_run_dir(run_dir, version_id):
+            (run_dir / STORED).touch()
+            clear(run_dir, version_id)
+    except (BadInputError, OSError) as error:  # the version is stored; `clear` tries again
         _log.warning("%s", error)
     return manifest
 
 
-def remove_run_dir(run_dir: Path, version_id: str) -> bool:
-    """Remove a run's directory, if it is one: a real directory that bears the version's id.
-
-    training.json goes first, so that a removal cut short does not look like a finished training.
+def clear(run_dir: Path, version_id: str) -> str | None:
+    """Remove a run's directory, if it is one and holds no finished training that was not stored.
 
     Returns:
-        Whether nothing is left.
+        Why something is left; None if nothing is.
+
+    Raises:
+        BadInputError: it cannot be removed.
     """
-    if run_dir.name != version_id or run_dir.is_symlink():
-        return False
-    if run_dir.is_dir():
-        try:
-            (run_dir / TRAINING).unlink(missing_ok=True)
-            shutil.rmtree(run_dir)
-        except OSError as error:
-            raise BadInputError(f"{run_dir} cannot be removed ({error.strerror}): remove it by hand") from None
-    return True
+    if not os.path.lexists(run_dir):
+        return None
+    if not _is_run_dir(run_dir, names.version_id(version_id)):
+        return f"{run_dir} is not a directory of the version's id and is kept"
+    # A bucket that was out of reach for longer than the store task's attempts must not cost the training.
+    if (run_dir / TRAINING).is_file() and not (run_dir / STORED).is_file():
+        return f"{run_dir} holds a finished training and is kept: `mlops-registry store` stores it"
+    try:
+        # First, so that a removal cut short does not look like a finished training.
+        (run_dir / TRAINING).unlink(missing_ok=True)
+        shutil.rmtree(run_dir)
+    except OSError as error:
+        raise BadInputError(f"{run_dir} cannot be removed ({error.strerror}): remove it by hand") from None
+    return None
+
+
+def _is_run_dir(run_dir: Path, version_id: str) -> bool:
+    return run_dir.name == version_id and run_dir.is_dir() and not run_dir.is_symlink()
 
 
 def _stored_whole(bucket: Bucket, path: BucketPath, model: str, version_id: str) -> Manifest | None:

@@ -2,8 +2,9 @@
 
 A scorer is a program of the image that trained the model, so that what predicts is what trained: JSON Lines of row
 objects on stdin, JSON Lines `{"prediction": p}` on stdout, in order, with a `"label"` where the model gives one. It
-ends when its stdin does, and so cannot outlive the registry. Exit code 2: the model or a row is bad, and stays so.
-`lines` runs it; a new format is a module with `TOLERANCE`, `command(version)` and `tools()`, entered in `SCORERS`.
+ends when its stdin does. Exit code 2: the model or a row is bad, and stays so. It runs confined (`process`), sees what
+its module names and the model, and is spoken to by `lines`. A new format is a module with `TOLERANCE`,
+`command(version)`, `visible()` and `tools()`, entered in `SCORERS`.
 """
 
 from pathlib import Path
@@ -25,6 +26,10 @@ class Scorer(Protocol):
 
     def command(self, version: Path) -> list[str]:
         """The program and its arguments for a version's local folder."""
+        ...
+
+    def visible(self) -> list[Path]:
+        """Files and folders that the program needs, beside the system's programs and the model."""
         ...
 
     def tools(self) -> dict[str, str]:

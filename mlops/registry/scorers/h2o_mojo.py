@@ -3,6 +3,8 @@
 `MLOPS_MOJO_PACKAGER` names the program's folder. Without it: `/app`, where the image has it, or this checkout's.
 """
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +18,19 @@ _PROGRAM = "src/packager.py"
 
 def command(version: Path) -> list[str]:
     """The program that scores the library of a version's local folder."""
-    folder = _folder()
-    own = folder / ".venv" / "bin" / "python"
-    return [str(own) if own.exists() else sys.executable, str(folder / _PROGRAM), "score", str(version / "model")]
+    elsewhere = ["--maven-repository", str(_repository())] if _repository() else []
+    return [str(_python()), str(_folder() / _PROGRAM), "score", *elsewhere, str(version / "model")]
+
+
+def visible() -> list[Path]:
+    """The program's folder, its Python, Java, and what the libraries need beside themselves."""
+    java, repository = shutil.which("java"), _repository()
+    return [
+        _folder(),
+        _python().resolve().parents[1],
+        *([Path(java), Path(java).resolve().parents[1]] if java else []),
+        *([repository.parent / "runtime"] if repository else []),
+    ]
 
 
 def tools() -> dict[str, str]:
@@ -28,6 +40,17 @@ def tools() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         raise ScorerError("java does not run, so the model cannot be loaded: install Java 17 or newer") from None
     return {"java": next(iter(said.split()[1:2]), "unknown")}
+
+
+def _python() -> Path:
+    own = _folder() / ".venv" / "bin" / "python"
+    return own if own.exists() else Path(sys.executable)
+
+
+def _repository() -> Path | None:
+    """Maven's repository, where the environment says that it is not the program's own."""
+    named = os.environ.get("MAVEN_REPOSITORY")
+    return Path(named).absolute() if named else None
 
 
 def _folder() -> Path:

@@ -1,15 +1,19 @@
-"""Runs a scorer program: rows in, predictions out, streaming, in bounded memory."""
+"""What is said to a scorer and what it answers: rows in, predictions out, streaming, in bounded memory."""
 
-import json
 import math
-import subprocess
-import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
-from typing import IO, Any, NamedTuple
+from pathlib import Path
+from typing import IO, NamedTuple, Self
 
 from mlops.registry.errors import BadInputError, ScorerError, one_line
 from mlops.registry.manifest import loads
+
+from . import Scorer, process
+from .limits import LONGEST_ANSWER, Limits
+
+_PART = 8 << 10
 
 
 class Answer(NamedTuple):
@@ -19,78 +23,149 @@ class Answer(NamedTuple):
     label: str | None = None
 
 
-def score(command: list[str], rows: Iterable[dict[str, Any]]) -> Iterator[Answer]:
+def score(scorer: Scorer, version: Path, rows: Iterable[str], *, in_all: bool = False) -> Iterator[Answer]:
     """Score rows in order.
 
     Args:
-        command: the program and its arguments.
-        rows: JSON objects; read only as fast as the program takes them.
+        scorer: of the version's format.
+        version: its local folder.
+        rows: JSON objects as text, of one line each; read only as fast as the program takes them.
+        in_all: whether the limit of wall time is for all rows, and not for each answer.
 
     Yields:
         One answer a row.
 
     Raises:
-        ScorerError: the program failed or answered something else.
+        ScorerError: the program failed, reached a limit or answered something else.
+        UnconfinedError: it cannot be confined here.
     """
+    limits = Limits.from_environment()
     fed = _Feed(rows)
     answers = 0
-    with tempfile.TemporaryFile() as stderr:
-        try:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
-        except OSError as error:
-            raise ScorerError(
-                f"{command[0]} does not start ({error.strerror}), so the model cannot be loaded: install it"
-            ) from None
-        try:
-            threading.Thread(target=fed.run, args=(process.stdin,), daemon=True).start()
-            for line in process.stdout or ():
-                yield _answer(line)
+    with process.started(scorer.command(version), [version / "model", *scorer.visible()], limits) as running:
+        threading.Thread(target=fed.run, args=(running.stdin,), daemon=True).start()
+        with _Clock(limits.seconds, fed, running, in_all=in_all) as clock:
+            while line := clock.line():
                 answers += 1
-            code = process.wait()
-        finally:
-            process.kill()
-            process.wait()
+                if len(line) > LONGEST_ANSWER or answers > fed.sent:
+                    beyond = (
+                        f"an answer of over {LONGEST_ANSWER} bytes" if answers <= fed.sent else "more rows than given"
+                    )
+                    raise ScorerError(f"the scorer answered {beyond}, beyond its limit of output", definite=True)
+                yield answer(line)
+            code, used = running.wait()
+        if clock.expired:
+            raise limits.timed_out()
         if fed.failure:
             raise fed.failure
+        if code not in (0, 2) and (limit := limits.hit(running.said, used)):
+            raise limit
         if code != 0:
-            stderr.seek(0)
-            message = one_line((stderr.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1])
+            said = running.said.decode(errors="replace").strip().splitlines()
+            message = one_line(said[-1]) if said else "no message"
             raise ScorerError(f"the scorer ended with {code}: {message}", definite=code == 2)
-    if answers != fed.rows:
-        raise ScorerError(f"the scorer answered {answers} of {fed.rows} rows", definite=True)
+    if answers != fed.sent:
+        raise ScorerError(f"the scorer answered {answers} of {fed.sent} rows", definite=True)
+
+
+def answer(line: bytes) -> Answer:
+    """Read one answer, strictly.
+
+    Raises:
+        ScorerError: it is none.
+    """
+    try:
+        said = loads(line, "an answer of the scorer")
+        value, label = said.pop("prediction"), said.pop("label", None)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not said and number and isinstance(label, str | None):
+            return Answer(float(value), label)
+    except (BadInputError, KeyError, TypeError, AttributeError):
+        pass
+    shown = one_line(line[:200].decode(errors="replace"))
+    raise ScorerError(f"the scorer answered {shown!r} instead of a prediction", definite=True)
 
 
 class _Feed:
-    """Writes the rows beside the reading, as either pipe may be full."""
+    """Writes the rows beside the reading, as either pipe may be full.
 
-    def __init__(self, rows: Iterable[dict[str, Any]]):
+    Attributes:
+        sent: how many rows the scorer was given.
+        at: when the last of them was.
+        failure: what the rows' source raised.
+    """
+
+    def __init__(self, rows: Iterable[str]):
         self._source = rows
-        self.rows = 0
+        self.sent = 0
+        self.at = time.monotonic()
         self.failure: BaseException | None = None
 
-    def run(self, stdin: IO[bytes] | None) -> None:
+    def run(self, stdin: IO[bytes]) -> None:
         try:
-            assert stdin  # noqa: S101 (a pipe was asked for)
             with stdin:
-                for row in self._source:
-                    stdin.write(json.dumps(row, allow_nan=False).encode() + b"\n")
-                    self.rows += 1
+                for rows in self._parts():
+                    self.sent += len(rows)
+                    stdin.write(b"".join(rows))
+                    stdin.flush()
+                    self.at = time.monotonic()
         except BrokenPipeError:
             pass  # the program ended early; its exit code says why
-        except (TypeError, ValueError) as error:
-            self.failure = BadInputError(f"row {self.rows + 1} is no JSON object: {error}")
         except BaseException as error:  # noqa: BLE001 (raised again where the predictions are read)
             self.failure = error
 
+    def _parts(self) -> Iterator[list[bytes]]:
+        """The rows in parts of about what a pipe takes."""
+        part, size = [], 0
+        for row in self._source:
+            part.append(row.encode() + b"\n")
+            size += len(part[-1])
+            if size >= _PART:
+                yield part
+                part, size = [], 0
+        yield part
 
-def _answer(line: bytes) -> Answer:
-    try:
-        said = loads(line, "an answer of the scorer")
-        value, label = said["prediction"], said.get("label")
-    except (BadInputError, KeyError, TypeError, AttributeError):
-        value = label = None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ScorerError(
-            f"the scorer answered {one_line(line.decode(errors='replace'))!r} instead of a prediction", definite=True
-        )
-    return Answer(float(value), None if label is None else str(label))
+
+class _Clock:
+    """Ends a scorer that takes too long: in all, or while it owes an answer that is waited for."""
+
+    def __init__(self, seconds: float, fed: _Feed, running: process.Process, *, in_all: bool):
+        self.expired = False
+        self._seconds = seconds
+        self._fed = fed
+        self._running = running
+        self._answers = 0
+        self._began = time.monotonic()
+        self._waits: float | None = None
+        self._in_all = in_all
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def line(self) -> bytes:
+        """The next line that the scorer writes; empty at the end."""
+        self._waits = time.monotonic()
+        try:
+            return self._running.stdout.readline(LONGEST_ANSWER + 1)
+        finally:
+            self._waits = None
+            self._answers += 1
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.2):
+            if time.monotonic() - self._since() > self._seconds:
+                self.expired = True
+                self._running.kill()
+                return
+
+    def _since(self) -> float:
+        if self._in_all:
+            return self._began
+        waits = self._waits
+        owes = self._fed.sent > self._answers
+        return time.monotonic() if waits is None or not owes else max(waits, self._fed.at)

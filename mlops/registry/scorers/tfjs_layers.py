@@ -19,6 +19,11 @@ def command(version: Path) -> list[str]:
     return ["node", str(_folder() / _PROGRAM), "score", str(version / "model")]
 
 
+def visible() -> list[Path]:
+    """The program's folder, and its packages, which may lie elsewhere."""
+    return [_folder(), _folder() / "node_modules"]
+
+
 def tools() -> dict[str, str]:
     """Versions of Node and of TensorFlow.js's packages."""
     versions = {}
