@@ -1,17 +1,17 @@
 /**
  * Stage 1: rows of the training data, from Salesforce or HTTP, into one CSV file with exactly the schema's columns.
- * Owns the kinds of source, the validation of each row, size limits and the file's form; it neither splits nor encodes.
+ * Owns the kinds of source, the validation of each row, size limits and the written file's form; it neither splits nor encodes.
  */
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
 import { InputError, oneLine } from './errors.js';
 import { connectionError, parseUrl, publicUrl, send, withRetries } from './net.js';
-import { attributeNames, checkColumns, columns, readAttribute, readTarget, schema } from './schema.js';
+import { fileRows } from './rows.js';
+import { attributeNames, columns, readAttribute, readTarget, schema } from './schema.js';
 
 /** What one training may read; a run holds all rows in memory later. */
 export const LIMITS = { bytes: 256 * 2 ** 20, rows: 200_000, milliseconds: 15 * 60_000 };
@@ -52,7 +52,7 @@ async function download(dataUrl, partial, uri, limits, signal) {
   }
   const ignored = new Set();
   const body = metered(response, uri, limits.bytes);
-  const result = await write(httpRows(body, response.headers['content-type'] ?? '', uri, ignored), partial, uri, limits);
+  const result = await write(fileRows(body, response.headers['content-type'] ?? '', uri, ignored), partial, uri, limits);
   return { ...result, ignored: [...ignored] };
 }
 
@@ -67,78 +67,6 @@ async function* metered(response, uri, limit) {
     }
   } catch (error) {
     throw connectionError(error, new URL(uri).host);
-  }
-}
-
-async function* httpRows(body, contentType, uri, ignored) {
-  // The answer's first character tells more than its declared type: files are often served as text/plain.
-  const chunks = body[Symbol.asyncIterator]();
-  const head = [];
-  let start = '';
-  while (!start) {
-    const { value, done } = await chunks.next();
-    if (done) throw new InputError(`${uri} is empty; correct DATA_URL`);
-    head.push(value);
-    start = value.toString('latin1').replace(/^\u00ef\u00bb\u00bf/, '').trimStart();
-  }
-  const whole = Readable.from(
-    (async function* () {
-      yield* head;
-      yield* { [Symbol.asyncIterator]: () => chunks };
-    })(),
-    { objectMode: false },
-  );
-  if (/^text\/html\b/i.test(contentType) || start.startsWith('<')) {
-    throw new InputError(`${uri} answers with HTML, a page for people; give the address of the CSV or JSON itself`);
-  }
-  if (start.startsWith('[')) yield* jsonRows(whole, uri, ignored);
-  else if (start.startsWith('{')) throw new InputError(`${uri} is a JSON object; JSON data must be an array of row objects`);
-  else yield* csvRows(whole, uri, ignored);
-}
-
-async function* csvRows(body, uri, ignored) {
-  const { parse } = await import('csv-parse');
-  const parser = parse({ bom: true, trim: true, skip_empty_lines: true, max_record_size: 2 ** 17 });
-  const done = pipeline(body, parser);
-  done.catch(() => {}); // it also ends the loop below, which reports it
-  let places;
-  try {
-    for await (const cells of parser) {
-      if (places) {
-        yield (index) => cells[places[index]];
-      } else {
-        const twice = cells.find((name, index) => columns.includes(name) && cells.indexOf(name) !== index);
-        if (twice) throw new InputError(`${uri} has the column ${twice} twice; correct the data`);
-        for (const name of checkColumns(cells, uri)) ignored.add(name);
-        places = columns.map((name) => cells.indexOf(name));
-      }
-    }
-    await done;
-  } catch (error) {
-    if (error?.code?.startsWith?.('CSV_')) throw new InputError(`${uri} is not well-formed CSV: ${error.message}`);
-    throw error;
-  }
-}
-
-async function* jsonRows(body, uri, ignored) {
-  const { default: StreamArray } = await import('stream-json/streamers/StreamArray.js');
-  const rows = StreamArray.withParser();
-  const done = pipeline(body, rows);
-  done.catch(() => {});
-  let first = true;
-  try {
-    for await (const { key, value } of rows) {
-      if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-        throw new InputError(`${uri}: element ${key + 1} of the JSON array is not an object; give row objects`);
-      }
-      if (first) for (const name of checkColumns(Object.keys(value), uri)) ignored.add(name);
-      first = false;
-      yield (index) => value[columns[index]];
-    }
-    await done;
-  } catch (error) {
-    if (/^Parser /.test(error?.message ?? '')) throw new InputError(`${uri} is not well-formed JSON: ${error.message}`);
-    throw error;
   }
 }
 

@@ -91,5 +91,19 @@ function readRow(line, names, where) {
     throw new InputError(`${where} is not JSON; give one row object a line`);
   }
   if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new InputError(`${where} is not a JSON object; give one row object a line`);
+  // JSON.parse keeps the last of two equal keys. Outside of texts, each colon belongs to a key.
+  if (line.replace(/"(?:[^"\\]|\\.)*"/g, '').split(':').length - 1 !== countKeys(row)) throw new InputError(`${where} has a key twice; give each once`);
   return names.map((name) => readAttribute(name, row[name], where));
+}
+
+function countKeys(row) {
+  let count = 0;
+  const found = [row];
+  for (const value of found) {
+    if (typeof value !== 'object' || value === null) continue;
+    const inside = Object.values(value);
+    if (!Array.isArray(value)) count += inside.length;
+    for (const one of inside) found.push(one);
+  }
+  return count;
 }

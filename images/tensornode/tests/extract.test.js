@@ -5,6 +5,7 @@ import dns from 'node:dns';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
+import { gzipSync } from 'node:zlib';
 
 import { InputError, RunError } from '../src/errors.js';
 import { extract } from '../src/extract.js';
@@ -57,6 +58,29 @@ test('JSON, columns in any order, quotes, CRLF, a BOM and padding come out the s
   assert.equal((await answered(`\ufeff${quoted.join('\r\n')}`, { type: 'text/plain' })).text, text);
 });
 
+const noted = (note, header = 'Note') => text.split('\n').map((line, index) => line && `${index ? note : header},${line}`).join('\n');
+
+for (const [name, body] of [
+  ['doubled quotes in a cell', noted('"answered ""yes, later"" twice"')],
+  ['line breaks in a cell', noted('"first line\nsecond, line\r\nthird"')],
+  ['line breaks in a name', noted('-', '"a\nname"')],
+  ['a name and cells that are empty', noted('', '')],
+  ['CR alone at the end of lines', text.replaceAll('\n', '\r')],
+  ['LF and CRLF in one file', text.replace('\n', '\r\n').replace(/\n(?=[^\n]*\n$)/, '\r\n')],
+  ['blank lines', text.replaceAll('\n', '\n\n \t\n')],
+  ['no end of the last line', text.slice(0, -1)],
+  ['a byte order mark and blank lines before it all', `\ufeff\n\n${text}`],
+  ['blanks of every kind around values', text.replaceAll(',', '\u00a0,\t\u2003\u202f').replaceAll('\n', ' \n')],
+  ['Id in every other column', noted('MOSTYPE,1', 'Id,_malformed')],
+]) {
+  test(`CSV with ${name} comes out the same`, async () => assert.equal((await answered(body)).text, text));
+}
+
+test('JSON with a byte order mark, and with nested keys that repeat in different objects, comes out the same', async () => {
+  const nested = rows.map((row) => ({ ...row, Note: { MOSTYPE: 1, more: [{ MOSTYPE: 2 }, { MOSTYPE: 3 }] } }));
+  assert.equal((await answered(`\ufeff${JSON.stringify(nested)}`)).text, text);
+});
+
 test('columns that the schema does not have are left out and named', async () => {
   const more = rows.map((row) => ({ ...row, Note: 'x' }));
   for (const body of [csv(more, ['Note', ...columns]), JSON.stringify(more)]) {
@@ -81,7 +105,25 @@ const table = [
   ['a missing column in JSON', JSON.stringify(rows.map(({ MGEMLEEF, ...row }) => ({ ...row, X: MGEMLEEF }))), {}, /lacks the column MGEMLEEF;/],
   ['no known column', 'a,b\n1,2\n', {}, /lacks the columns MOSTYPE, .* and 81 more/],
   ['a column twice', csv(rows, [...columns, 'MGEMLEEF']), {}, /column MGEMLEEF twice/],
-  ['a short row', `${text}1,2,3\n`, {}, /not well-formed CSV: Invalid Record Length/],
+  ['another column twice', noted('a,b', 'Note,Note'), {}, /column Note twice/],
+  ['a short row', `${text}1,2,3\n`, {}, /not well-formed CSV: Invalid Record Length.* line 302/],
+  ['a long row', `${text.trimEnd()},1\n`, {}, /not well-formed CSV: Invalid Record Length.* line 301/],
+  ['a quote inside a cell', noted('-').replace('\n-,', '\n3" tube,'), {}, /not well-formed CSV: Invalid Opening Quote.* line 2/],
+  ['text after a quoted cell', noted('"a"b'), {}, /not well-formed CSV: Invalid Closing Quote.* line 2/],
+  ['a quote that is never closed', noted('"a'), {}, /not well-formed CSV/],
+  ['a last cell that is never closed', text.replace(/No\n$|Yes\n$/, '"No\n'), {}, /not well-formed CSV: Quote Not Closed/],
+  ['a header of a million columns', `${'a,'.repeat(1e6)}b\n`, {}, /not well-formed CSV: Max Record Size.* line 1/],
+  ['a gzip file', gzipSync(text), {}, /is packed by gzip.*unpack it/],
+  ['a spreadsheet', Buffer.from('PK\x03\x04\x14\x00\x06\x00'), {}, /spreadsheet; save the table as CSV/],
+  ['UTF-16', Buffer.from(`\ufeff${text}`, 'utf16le'), {}, /is UTF-16; save it as UTF-8/],
+  ['UTF-16 without a mark', Buffer.from(text, 'utf16le'), {}, /line 1: has the control character U\+0000/],
+  ['Latin-1', Buffer.from(noted('-').replace('\n-,', '\ncaf\u00e9,'), 'latin1'), {}, /line 2: is not UTF-8/],
+  ['a character that breaks off', Buffer.concat([Buffer.from(text), Buffer.from([0xc3])]), {}, /line 302: is not UTF-8/],
+  ['a NUL', noted('-').replace('\n-,', '\n\0,'), {}, /line 2: has the control character U\+0000/],
+  ['a JSON key twice', JSON.stringify(rows).replace('},{', ',"MOSTYPE":9},{'), {}, /element 1 .* has the key "MOSTYPE" twice/],
+  ['another JSON key twice', JSON.stringify(rows).replace(/\}\]$/, ',"a":1,"a":null}]'), {}, /element 300 .* has the key "a" twice/],
+  ['a JSON key twice in a nested object', JSON.stringify(rows).replace(/\}\]$/, ',"a":{"b":1,"b":1}}]'), {}, /element 300 .* has the key "b" twice/],
+  ['an inherited JSON value', JSON.stringify(rows).replace(/"MOSTYPE":(\d),([^}]*)\}\]$/, '$2,"__proto__":{"MOSTYPE":$1}}]'), {}, /row 300: MOSTYPE is missing/],
   ['a word for a number', broken({ MAANTHUI: 'many' }), {}, /row 7: MAANTHUI is "many", not an integer/],
   ['a fraction', broken({ MAANTHUI: '1.5' }), {}, /row 7: MAANTHUI is "1.5", not an integer/],
   ['an empty cell', broken({ MAANTHUI: '' }), {}, /row 7: MAANTHUI is "", not an integer/],
@@ -93,7 +135,14 @@ const table = [
   ['compressed data', 'x', { headers: { 'content-encoding': 'gzip' } }, /encoding gzip/],
   ['a redirect to nowhere', '', { status: 302 }, /redirects to nowhere/],
 ];
-for (const [name, body, options, pattern] of table) test(`refused: ${name}`, () => refused(answered(body, options), pattern));
+for (const [name, body, options, pattern] of table) {
+  test(`refused after one reading: ${name}`, async () => {
+    const { url, requests } = await serve((_, response) => reply(response, body, options));
+    await refused(run(`${url}/data?sig=hunter2`), pattern);
+    await run(`${url}/data?sig=hunter2`).catch(({ message }) => assert.match(message, /^(?!.*hunter2).*\blocalhost:\d+\b/));
+    assert.equal(requests.length, 2);
+  });
+}
 
 test('refused: more bytes, more rows or more time than allowed', async () => {
   const { url } = await serve((_, response) => reply(response, text));

@@ -32,7 +32,7 @@ test('the examples are 200 rows of the test part, and replay within 1e-6', async
 test('text for numbers, other keys, other orders and single rows make no difference', async () => {
   const [{ input, prediction }] = examples;
   const asText = Object.fromEntries(Object.entries(input).reverse().map(([name, value]) => [name, String(value)]));
-  const { stdout } = await score(lines([{ ...asText, Purchase: 'Yes', Note: 'x' }]));
+  const { stdout } = await score(lines([{ ...asText, Purchase: 'Yes', Note: 'x: "y":', More: [{ a: 1 }, { a: { MOSTYPE: ':' } }] }]));
   assert.ok(Math.abs(predictions(stdout)[0] - prediction) <= 1e-6);
 });
 
@@ -69,6 +69,8 @@ for (const [name, line, pattern] of [
   ['a missing attribute', JSON.stringify(without), /^line 3: MGEMLEEF is missing/],
   ['a word', JSON.stringify({ ...without, MGEMLEEF: 'old' }), /^line 3: MGEMLEEF is "old", not an integer/],
   ['null', JSON.stringify({ ...without, MGEMLEEF: null }), /^line 3: MGEMLEEF is null/],
+  ['a key twice', JSON.stringify(examples[0].input).replace('{', '{"MOSTYPE":1,'), /^line 3 has a key twice/],
+  ['a nested key twice', JSON.stringify({ ...examples[0].input, Note: 'N' }).replace('"N"', '[{"a:\\"":1,"a:\\"":{}}]'), /^line 3 has a key twice/],
   ['bytes that are no text', Buffer.from([0xff, 0xfe]), /not UTF-8/],
   ['an endless line', `{"a":"${'x'.repeat(2 ** 20)}`, /longer than 1048576/],
 ]) {
