@@ -6,7 +6,6 @@ Owns: how `gs://` is reached, on Google Cloud and on an emulator. Deliberately n
 # This image's own environment has them, the platform's has not:
 # pyright: reportMissingImports=false
 import argparse
-import csv
 import json
 import os
 import re
@@ -167,26 +166,10 @@ class Files:
         system, path = self._at(uri)
         return bool(system.exists(path) and system.getFileStatus(path).isFile())
 
-    def csv_header(self, uri: str) -> list[str]:
-        """Give the column names in a CSV file's first line."""
+    def open(self, uri: str) -> Any:
+        """Open a file: give Java's stream of its bytes."""
         system, path = self._at(uri)
-        java = self._jvm.java.io
-        reader = java.BufferedReader(java.InputStreamReader(system.open(path), "UTF-8"))
-        try:
-            line = reader.readLine() or ""
-        finally:
-            reader.close()
-        return [name.strip() for name in next(csv.reader([line.removeprefix("\ufeff")]), [])]
-
-    def describe(self, uri: str) -> dict[str, Any]:
-        """Give a file's URI, sha256 and size."""
-        system, path = self._at(uri)
-        stream = system.open(path)
-        try:
-            digest = self._jvm.org.apache.commons.codec.digest.DigestUtils.sha256Hex(stream)
-        finally:
-            stream.close()
-        return {"uri": uri, "sha256": digest, "size": system.getFileStatus(path).getLen()}
+        return system.open(path)
 
     def delete(self, uri: str) -> None:
         """Delete a file or a folder with all in it; nothing happens where there is none."""

@@ -10,11 +10,13 @@ of a row's attributes and nothing else, so that rows alike stay together and bot
 import hashlib
 import json
 import platform
+from contextlib import closing
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from job import Files, InputError, Parser, location, run, start
+from raw import BLANKS, Raw, look
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812  as everybody calls it
 from pyspark.sql.types import StringType, StructField, StructType
@@ -58,7 +60,7 @@ def main() -> None:
     output = location(options.output)
     sources = {"areas": location(options.areas), "customers": location(options.customers)}
     spark, files = start(NAME, *sources.values(), advice="push the raw data first")
-    joined, report = clean(spark, files, sources)
+    raws, joined, report = clean(spark, files, sources)
     _check_dropped(report, limit)
     rows = split(joined).cache()
     scratch, new = f"{output}/.parts", not files.exists(output)
@@ -86,7 +88,7 @@ def main() -> None:
     columns = [{"name": name, "type": "integer"} for name in ATTRIBUTES] + [{"name": TARGET, "type": "string"}]
     target = {"name": TARGET, "negative": LABELS[0], "positive": LABELS[1]}
     files.write_json(f"{output}/schema.json", {"target": target, "columns": columns})
-    described = {name: files.describe(uri) for name, uri in sources.items()}
+    described = {name: {"uri": raw.uri, "sha256": raw.sha256, "size": raw.size} for name, raw in raws.items()}
     java = spark._jvm.java.lang.System.getProperty("java.version")  # type: ignore[union-attr]
     tools = {"spark": spark.version, "java": java, "python": platform.python_version()}
     facts = {**summary, "split": BOUNDS, "sources": described, "cleaning": report, "tools": tools}
@@ -94,8 +96,10 @@ def main() -> None:
     print(f"{output}: {sum(summary['rows'].values())} rows, digest {summary['row_digest'][:12]}", flush=True)
 
 
-def clean(spark: SparkSession, files: Files, sources: dict[str, str]) -> tuple[DataFrame, dict[str, dict[str, int]]]:
-    """Read, clean and join the raw objects; give the rows (`values`, `label`), and what became of each raw row.
+def clean(
+    spark: SparkSession, files: Files, sources: dict[str, str]
+) -> tuple[dict[str, Raw], DataFrame, dict[str, dict[str, int]]]:
+    """Read, clean and join the raw objects; give their files, the rows (`values`, `label`), and what became of each.
 
     A customer without its area is among the rows: its `values` are null.
 
@@ -112,12 +116,13 @@ def clean(spark: SparkSession, files: Files, sources: dict[str, str]) -> tuple[D
         customer_object = pool.submit(
             _object, spark, files, sources["customers"], ["Id", "Area"], own["customer"], TARGET
         )
-        areas, area_counts = area_object.result()
-        customers, counts = customer_object.result()
+        area_file, areas, area_counts = area_object.result()
+        customer_file, customers, counts = customer_object.result()
     areas = areas.select(F.col("Id").alias("Area"), F.col("values").alias("area_values"))
     joined = customers.join(areas, "Area", "left")
     rows = joined.select(F.concat("area_values", "values").alias("values"), F.col(TARGET).alias("label"))
-    return rows, {"areas": area_counts, "customers": counts}
+    raws = {"areas": area_file, "customers": customer_file}
+    return raws, rows, {"areas": area_counts, "customers": counts}
 
 
 def split(rows: DataFrame) -> DataFrame:
@@ -142,26 +147,28 @@ def _write(rows: DataFrame, folder: str) -> None:
 
 def _object(
     spark: SparkSession, files: Files, uri: str, ids: list[str], attributes: list[str], target: str | None = None
-) -> tuple[DataFrame, dict[str, int]]:
-    """Read one raw object: the good records, typed, and how many were dropped for which reason."""
+) -> tuple[Raw, DataFrame, dict[str, int]]:
+    """Read one raw object: its file, the good records, typed, and how many were dropped for which reason."""
     wanted = [*ids, *attributes, *([target] if target else [])]
-    header = files.csv_header(uri)
+    with closing(files.open(uri)) as stream:
+        raw = look(uri, stream)
+    header = raw.header
     missing = [name for name in wanted if name not in header]
     if missing:
         names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise InputError(f"{uri}: lacks the column{'s' if len(missing) > 1 else ''} {names}")
-    if twice := sorted({name for name in header if header.count(name) > 1}):
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise InputError(f"{uri}: has more than one column {', '.join(twice)}")
-    if extra := [name for name in header if name not in wanted]:
+    if extra := [name for name in header if name and name not in wanted]:
         print(f"{uri}: left out: {', '.join(extra[:10])}", flush=True)
-    schema = StructType([StructField(name, StringType()) for name in (*header, MALFORMED)])
-    # A row's length is not checked if columns that are left out are not parsed.
-    reader = spark.read.option("columnPruning", "false")
-    raw = reader.csv(uri, schema, header=True, mode="PERMISSIVE", columnNameOfCorruptRecord=MALFORMED)
+    # Columns are known by their place, so that no name of the data's can be one of ours.
+    places = {name: F.col(str(header.index(name))) for name in wanted}
+    schema = StructType([StructField(name, StringType()) for name in (*map(str, range(len(header))), MALFORMED)])
+    rows = spark.read.options(**raw.options).csv(uri, schema, columnNameOfCorruptRecord=MALFORMED)
     outer_names = [*ids, *([target] if target else [])]
-    outer = [F.trim(F.col(f"`{name}`")).alias(name) for name in outer_names]
-    texts = F.transform(F.array(*(F.col(f"`{name}`") for name in attributes)), _trim)
-    records = raw.select(*outer, texts.alias("texts"), MALFORMED).withColumn("values", F.transform("texts", _integer))
+    outer = [_trim(places[name]).alias(name) for name in outer_names]
+    texts = F.transform(F.array(*(places[name] for name in attributes)), _trim)
+    records = rows.select(*outer, texts.alias("texts"), MALFORMED).withColumn("values", F.transform("texts", _integer))
     problem = (
         F.when(F.col(MALFORMED).isNotNull(), "malformed")
         .when(F.exists(F.concat(F.array(*outer_names), "texts"), lambda text: text.isNull() | (text == "")), "null")
@@ -188,18 +195,23 @@ def _object(
     reasons = ("malformed", "null", "not_an_integer", *(["unknown_label"] if target else []))
     counts = {reason: found[reason]["rows"] if reason in found else 0 for reason in reasons}
     read = sum(row["rows"] for row in found.values())
+    if read != raw.records or counts["malformed"] != raw.malformed:
+        raise RuntimeError(
+            f"{uri}: has {raw.records} rows, and Spark read {read}, {counts['malformed']} of them malformed; "
+            "it may have changed meanwhile, nothing was written"
+        )
     counts = {"read": read, **counts, "repeated": read - sum(counts.values()) - kept, "kept": kept}
-    return judged.filter("problem is null").select("record.*"), counts
+    return raw, judged.filter("problem is null").select("record.*"), counts
 
 
 def _trim(text: Column) -> Column:
-    return F.trim(text)  # which itself would take the element's number for what to trim
+    return F.trim(text, F.lit(BLANKS))
 
 
 def _integer(text: Column) -> Column:
     """Give the whole number that a text is (`3`, `-3`, `3.0`), or null."""
-    decimal = F.when(text.rlike(r"^[+-]?\d+\.0*$"), F.regexp_replace(text, r"\.0*$", "").try_cast("bigint"))
-    return F.coalesce(text.try_cast("bigint"), decimal)
+    whole = F.regexp_extract(text, r"^([+-]?[0-9]+)(\.0*)?$", 1)
+    return whole.try_cast("bigint")
 
 
 def _check_dropped(report: dict[str, dict[str, int]], limit: float) -> None:

@@ -32,7 +32,7 @@ export async function extract({ dataUrl, salesforce }, file, { log = () => {}, l
     if (fromSalesforce) {
       // jsforce takes a tenth of a second to load, so only who asks for Salesforce waits for it.
       const { customers } = await import('./salesforce.js');
-      result = await write(customers(dataUrl, salesforce, { log, signal, retry }), partial, uri, limits);
+      result = await withRetries(() => write(customers(dataUrl, salesforce, { log, signal, retry }), partial, uri, limits), { log, ...retry });
     } else {
       // A download broken off half-way starts over: rows already written are from the same file.
       result = await withRetries(() => download(dataUrl, partial, uri, limits, signal), { log, ...retry });

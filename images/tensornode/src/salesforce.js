@@ -18,6 +18,19 @@ const API_VERSION = '60.0';
 const PAGE_BYTES = 64 * 2 ** 20;
 const REFUSALS_IN_A_ROW = 2;
 
+/**
+ * What an error code of Salesforce's REST API or of OAuth 2.0 asks for; any other says that the query is wrong.
+ * Lists: "Status Codes and Error Responses" of the REST API, "ExceptionCode" of the SOAP API, "OAuth 2.0 Authorization Errors", RFC 6749.
+ */
+const AGAIN = new Set(['API_CURRENTLY_UNAVAILABLE', 'CONCURRENT_REQUESTS_LIMIT', 'QUERY_TIMEOUT', 'REQUEST_LIMIT_EXCEEDED', 'REQUEST_RUNNING_TOO_LONG', 'SERVER_UNAVAILABLE',
+  'SERVICE_UNAVAILABLE', 'TOTAL_REQUESTS_LIMIT_EXCEEDED', 'UNABLE_TO_LOCK_ROW', 'UNKNOWN_EXCEPTION', 'rate_limit_exceeded', 'server_error', 'temporarily_unavailable', 'unknown_error']);
+const QUERY_ANEW = new Set(['INVALID_QUERY_LOCATOR']);
+const CREDENTIALS = new Set(['API_CURRENTLY_DISABLED', 'API_DISABLED_FOR_ORG', 'INSUFFICIENT_ACCESS', 'INVALID_AUTH_HEADER', 'INVALID_LOGIN', 'INVALID_SESSION_ID',
+  'LOGIN_DURING_RESTRICTED_DOMAIN', 'LOGIN_DURING_RESTRICTED_TIME', 'ORG_LOCKED', 'PASSWORD_LOCKOUT', 'TRIAL_EXPIRED', 'USER_INACTIVE']);
+
+/** The query has to begin anew: what came of it is no use without the rest. Repeating one request would not help. */
+class QueryEnded extends RunError {}
+
 const field = ({ name, object }) => `${object === 'area' ? 'Area__r.' : ''}${name}__c`;
 
 /** The one query: attributes of the customer and of its area, in the order of the schema. */
@@ -44,8 +57,19 @@ export function hostGuard(hosts) {
   };
 }
 
-/** Yields one row after another, as functions from a column's index to its raw value. */
-export async function* customers(dataUrl, { hosts, clientId, clientSecret }, { log, signal, retry }) {
+/**
+ * Yields one row after another, as functions from a column's index to its raw value. Throws TransientError where
+ * everything has to begin anew, rows that came already included.
+ */
+export async function* customers(dataUrl, source, options) {
+  try {
+    yield* records(dataUrl, source, options);
+  } catch (error) {
+    throw error instanceof QueryEnded ? new TransientError(error.message) : error;
+  }
+}
+
+async function* records(dataUrl, { hosts, clientId, clientSecret }, { log, signal, retry }) {
   const origin = loginUrl(dataUrl, hosts);
   if (!clientId || !clientSecret) {
     throw new InputError('SALESFORCE_CLIENT_ID and SALESFORCE_CLIENT_SECRET are needed for this DATA_URL; put them into the Nomad Variable of the job');
@@ -68,7 +92,7 @@ export async function* customers(dataUrl, { hosts, clientId, clientSecret }, { l
         if (refusals > REFUSALS_IN_A_ROW) throw new InputError(`${origin} refuses the tokens it has just given; check the connected app's rights`);
         log('the Salesforce session has expired; logging in again');
         const fresh = await login();
-        if (fresh.instance_url !== conn.instanceUrl) throw new RunError(`${origin} moved the session to another instance; dispatch again`);
+        if (fresh.instance_url !== conn.instanceUrl) throw new QueryEnded(`${origin} moved the session to another instance`);
         done(null, fresh.access_token);
       } catch (error) {
         failure = error;
@@ -93,14 +117,19 @@ export async function* customers(dataUrl, { hosts, clientId, clientSecret }, { l
     );
 
   let page = await fetchPage(() => connection.query(SOQL, { autoFetch: false }));
+  const { totalSize } = page;
+  if (!Number.isInteger(totalSize)) throw noPage(origin);
+  let received = 0;
   for (;;) {
     refusals = 0;
+    received += page.records.length;
     for (const record of page.records) {
       yield (index) => {
         const { name, object } = schema.attributes[index] ?? schema.target;
         return (object === 'area' ? record.Area__r : record)?.[`${name}__c`];
       };
     }
+    if (page.done && received !== totalSize) throw new QueryEnded(`${origin} sent ${received} of the ${totalSize} records that the query has`);
     if (page.done) return;
     const next = page.nextRecordsUrl;
     if (typeof next !== 'string' || page.records.length === 0) throw new InputError(`${origin} says there are more records, but not where; check that it is Salesforce`);
@@ -114,6 +143,9 @@ async function token(oauth2, origin) {
     answer = await oauth2.requestToken({ grant_type: 'client_credentials' });
   } catch (error) {
     if (error instanceof InputError || error instanceof RunError) throw error;
+    if (AGAIN.has(error.name) || /rate (limit )?exceeded/i.test(error.message)) {
+      throw new TransientError(`${origin} does not answer the log-in now (${oneLine(`${error.name}: ${error.message}`, 200)})`);
+    }
     throw new InputError(`${origin} refuses the Salesforce credentials (${oneLine(`${error.name}: ${error.message}`, 200)}); check the Nomad Variable of the job`);
   }
   keepSecret(answer?.access_token);
@@ -123,11 +155,17 @@ async function token(oauth2, origin) {
   return answer;
 }
 
+const noPage = (origin) => new InputError(`${origin} answers the query with something that is not a page of records; check that it is Salesforce`);
+
 function queryError(error, origin) {
   // jsforce takes a page apart unseen
-  if (error instanceof TypeError) return new InputError(`${origin} answers the query with something that is not a page of records; check that it is Salesforce`);
+  if (error instanceof TypeError) return noPage(origin);
   const text = oneLine(`${error.name}: ${error.message}`, 250);
-  if (/LIMIT|UNABLE_TO_LOCK|SERVER_UNAVAILABLE/.test(error.name ?? '')) return new TransientError(`${origin} does not answer the query now (${text})`);
+  if (AGAIN.has(error.name)) return new TransientError(`${origin} does not answer the query now (${text})`);
+  if (QUERY_ANEW.has(error.name)) return new QueryEnded(`${origin} has ended the query before its last page (${text})`);
+  if (CREDENTIALS.has(error.name)) {
+    return new InputError(`${origin} lets these credentials read nothing (${text}); have an administrator there allow the connected app's user the API, or check the Nomad Variable of the job`);
+  }
   return new InputError(`${origin} refuses the query (${text}); check the objects and fields there against the schema`);
 }
 
@@ -146,7 +184,10 @@ function guardedTransport(check, signal) {
     } catch (error) {
       throw connectionError(error, new URL(url).host);
     }
-    return { statusCode: response.statusCode, headers: response.headers, body: Buffer.concat(chunks).toString('utf8') };
+    const text = Buffer.concat(chunks).toString('utf8');
+    // Salesforce's page of a maintenance says 200.
+    if (response.statusCode < 300 && text.trimStart().startsWith('<')) throw new TransientError(`${new URL(url).host} answers with a page for people, as in a maintenance; check that it is Salesforce`);
+    return { statusCode: response.statusCode, headers: response.headers, body: text };
   };
   return { httpRequest: (request) => StreamPromise.create(() => ({ stream: new PassThrough().end(), promise: exchange(request) })) };
 }

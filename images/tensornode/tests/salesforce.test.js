@@ -107,6 +107,65 @@ test('busy answers and broken connections are tried again', async () => {
   assert.equal(result.text, csv(rows));
 });
 
+/** Answers once in the place of what Salesforce would say to the log-in, the query or a page. */
+const once = (of, status, body, type = 'application/json') => {
+  const places = { 'the log-in': /oauth2\/token$/, 'the query': /query\?q=/, 'the second page': /cursor-100$/ };
+  let told = false;
+  return (request, response) => {
+    if (told || !places[of].test(request.url)) return false;
+    told = true;
+    reply(response, typeof body === 'string' ? body : JSON.stringify(body), { status, type });
+    return true;
+  };
+};
+const code = (errorCode) => [{ errorCode, message: 'in words' }];
+const maintenance = '<!DOCTYPE html><html><body>We are down for maintenance</body></html>';
+const short = (count) => ({ totalSize: 250, done: true, records: records.slice(0, count) });
+
+for (const [name, of, status, body, type] of [
+  ...['QUERY_TIMEOUT', 'UNABLE_TO_LOCK_ROW', 'SERVER_UNAVAILABLE', 'REQUEST_RUNNING_TOO_LONG', 'CONCURRENT_REQUESTS_LIMIT'].map((each) => [each, 'the query', 400, code(each)]),
+  ['REQUEST_LIMIT_EXCEEDED', 'the second page', 403, code('REQUEST_LIMIT_EXCEEDED')],
+  ['INVALID_QUERY_LOCATOR', 'the second page', 400, code('INVALID_QUERY_LOCATOR')],
+  ['too many log-ins', 'the log-in', 400, { error: 'invalid_grant', error_description: 'login rate exceeded' }],
+  ['rate_limit_exceeded', 'the log-in', 400, { error: 'rate_limit_exceeded', error_description: 'x' }],
+  ...['the log-in', 'the query', 'the second page'].map((each) => ['a page of maintenance', each, 200, maintenance, 'text/html;charset=UTF-8']),
+  ['fewer records than there are', 'the query', 200, short(3)],
+  ['fewer records than there are', 'the second page', 200, short(3)],
+]) {
+  test(`passes: ${name} to ${of}, after which every record comes once`, async () => {
+    const result = await run((await salesforce(once(of, status, body, type))).host);
+    assert.equal(result.code, 0, result.stderr);
+    assert.equal(result.text, csv(rows));
+    assert.match(result.stdout, /trying again/);
+  });
+}
+
+for (const [name, of, status, body, pattern] of [
+  ['an API that the user may not use', 'the query', 403, code('API_CURRENTLY_DISABLED'), /API_CURRENTLY_DISABLED.*administrator/],
+  ['a session that is not valid for REST', 'the query', 401, [{ errorCode: 'INVALID_SESSION_ID', message: 'This session is not valid for use with the REST API' }], /INVALID_SESSION_ID.*administrator/],
+  ['a user who is no more', 'the log-in', 400, { error: 'invalid_grant', error_description: 'inactive user' }, /refuses the Salesforce credentials \(invalid_grant: inactive user\)/],
+  ['a query that is wrong', 'the query', 400, code('MALFORMED_QUERY'), /MALFORMED_QUERY.*against the schema/],
+  ['no count of the records', 'the query', 200, { done: true, records }, /not a page of records/],
+]) {
+  test(`refused at once: ${name}`, async () => {
+    const server = await salesforce(once(of, status, body));
+    isRefused(await run(server.host), pattern);
+    assert.ok(server.requests.length <= 2);
+  });
+}
+
+test('records that never come all end as a failure that may be repeated, with both numbers', async () => {
+  const server = await salesforce((request, response) => {
+    if (request.method === 'POST') return false;
+    json(response, short(3));
+    return true;
+  });
+  const result = await run(server.host);
+  assert.equal(result.code, 1);
+  assert.equal(result.text, undefined);
+  assert.match(result.stderr, /sent 3 of the 250 records[^\n]*\n$/);
+});
+
 test('refused: tokens that are never good', async () => {
   const server = await salesforce((request, response) => {
     if (request.method === 'POST') return false;
