@@ -9,9 +9,12 @@ from typing import Any
 
 import yaml
 
+from infra.scalars import as_text
+
 # libyaml's, which is ten times as fast; its errors do not quote the line, which may hold a secret.
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_TEXT = "tag:yaml.org,2002:str"
 _CHARACTERS = 1_000_000
 _DEPTH = 100
 
@@ -62,6 +65,35 @@ def load_all(text: str) -> list[Any]:
     except (yaml.YAMLError, ValueError) as error:
         # ValueError: a date that there is not, or a number of thousands of digits.
         raise DocumentError("is not YAML", f"correct it: {' '.join(str(error).split())}") from None
+
+
+def rewritten(text: str) -> dict[tuple[str | int, ...], str]:
+    """What YAML reads as another value than its text, by its path: 1.10 is 1.1, 010 is 8, 1:30 is 90, yes is true.
+
+    Args:
+        text: A document that `load` reads.
+    """
+    loader = _Loader(text)
+    found: dict[tuple[str | int, ...], str] = {}
+
+    def walk(node: Any, path: tuple[str | int, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                walk(value, (*path, key.value))
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                walk(value, (*path, index))
+        elif node.tag != _TEXT and as_text(loader.construct_object(node)) != node.value:
+            found[path] = node.value
+
+    try:
+        node = loader.get_single_node()
+        if node is not None:
+            loader.construct_document(node)  # which puts in place what `<<` takes over
+            walk(node, ())
+    finally:
+        loader.dispose()
+    return found
 
 
 def _measure(events: Iterator[Any]) -> None:

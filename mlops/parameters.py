@@ -184,7 +184,16 @@ def load(path: Path) -> Pipeline:
 
     origin = "/".join(path.parts[-3:])
     try:
-        return Pipeline.model_validate(documents.load(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        pipeline = Pipeline.model_validate(documents.load(text))
+        for where, written in documents.rewritten(text).items():
+            if where[2:] == ("default",) and pipeline.parameters[str(where[1])].type == "string":
+                problem = f"{written} without quotes is another value to YAML"
+                raise ParameterError(
+                    f"{origin}: {'.'.join(map(str, where))}: {problem}, so the pipeline cannot be run; "
+                    "put it into quotes"
+                )
+        return pipeline
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

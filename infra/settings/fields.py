@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
+from infra.scalars import as_text
+
 
 class SettingsError(Exception):
     """What a stack file says cannot be used; the message has one line a mistake."""
@@ -14,13 +16,6 @@ class Model(BaseModel):
     """A part of the settings: frozen, and without room for a key that nobody reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _text(value: object) -> object:
-    """YAML's numbers as the text that a person wrote: a parameter of a run is text on every way it takes."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else value
 
 
 def _variable(value: object) -> object:
@@ -48,7 +43,8 @@ def from_outside(*, stand_in: str, description: str) -> Any:
     return Field(description=description, json_schema_extra={"x-stand-in": stand_in})
 
 
-Text = Annotated[str, BeforeValidator(_text)]
+Text = Annotated[str, BeforeValidator(as_text)]
+"""A parameter of a run is text on every way it takes; `reading` refuses a number whose text is not the one written."""
 BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{1,61}[a-z0-9]$")]
 VariableValue = Annotated[bool | int | float | str | list[str], BeforeValidator(_variable)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -63,12 +59,12 @@ LabelKey = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 ]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
-Cpu = Annotated[str, StringConstraints(pattern=r"^([0-9]+m|[0-9]+(\.[0-9]{1,3})?)$"), BeforeValidator(_text)]
+Cpu = Annotated[str, StringConstraints(pattern=r"^([0-9]+m|[0-9]+(\.[0-9]{1,3})?)$"), BeforeValidator(as_text)]
 Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*([KMGT]i|[kmgtKMGT])$")]
 
 # Google Cloud's. A name of a resource that others are named after is kept short: 63 characters are all there are.
 ProjectId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
-ProjectNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{6,19}$"), BeforeValidator(_text)]
+ProjectNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{6,19}$"), BeforeValidator(as_text)]
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+[0-9]+$")]
 Zone = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
 ShortName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$")]

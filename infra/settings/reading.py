@@ -4,8 +4,10 @@ A mistake is a line: the key's path, the problem, its consequence and the fix. S
 before anything is registered, so that a mistake is found before the first resource, and a preview shows every value.
 """
 
+import datetime
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from infra.scalars import as_text
 from infra.settings import checks
 from infra.settings.fields import MAP, NUMBER, SettingsError
 from infra.settings.tree import Settings
@@ -35,7 +38,10 @@ def load(stack: str, folder: Path = STACKS) -> Settings:
     """
     config, _ = read_config(stack, folder)
     prefix = f"{PROJECT}:"
-    return parse({k.removeprefix(prefix): v for k, v in config.items() if k.startswith(prefix)}, _name(stack))
+    own = {k.removeprefix(prefix): v for k, v in config.items() if k.startswith(prefix)}
+    settings = parse(own, _name(stack))
+    _refuse_rewritten(settings, stack, folder)
+    return settings
 
 
 def read_config(stack: str, folder: Path = STACKS) -> tuple[dict[str, Any], set[str]]:
@@ -92,8 +98,12 @@ def from_pulumi() -> Settings:
                 values[name] = text
             if not runtime.is_config_secret(key):
                 plain[name] = values[name]
-    _refuse_in_clear(plain, _name(pulumi.get_stack()))
-    return parse(values, _name(pulumi.get_stack()))
+    stack = pulumi.get_stack()
+    _refuse_in_clear(plain, _name(stack))
+    settings = parse(values, _name(stack))
+    if stack in stacks():
+        _refuse_rewritten(settings, stack, STACKS)
+    return settings
 
 
 @contextmanager
@@ -129,6 +139,50 @@ def parse(values: Mapping[str, Any], origin: str) -> Settings:
 
 def _name(stack: str) -> str:
     return f"stacks/Pulumi.{stack}.yaml"
+
+
+def _refuse_rewritten(settings: Settings, stack: str, folder: Path) -> None:
+    """Refuse a text that the stack file writes without quotes where YAML, or Pulumi's YAML, reads another one."""
+    from infra import documents
+
+    text = (folder / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8")
+    lines = []
+    for path, written in documents.rewritten(text).items():
+        if path[0] != "config" or len(path) < 2 or not str(path[1]).startswith(f"{PROJECT}:"):
+            continue
+        location = (str(path[1]).removeprefix(f"{PROJECT}:"), *path[2:])
+        made = _at(settings, location)
+        if isinstance(made, str) or (_is_variable(location) and not _same(made, written)):
+            lines.append(
+                f"{_name(stack)}: {_path(location)}: {written} without quotes is {as_text(made)} to YAML, so "
+                "another value than the written one would be used; put it into quotes"
+            )
+    if lines:
+        raise SettingsError("\n".join(lines))
+
+
+def _at(value: Any, location: tuple[int | str, ...]) -> Any:
+    """What a path of the stack file has become in the settings; None for what they do not hold."""
+    for part in location:
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list | tuple):
+            value = value[int(part)]
+        else:
+            value = getattr(value, str(part), None)
+    return value
+
+
+def _is_variable(location: tuple[int | str, ...]) -> bool:
+    """Whether a job's own file says which kind of value it is: settings know no jobs."""
+    return location[0] == "jobs" and "variables" in location[2:3]
+
+
+def _same(made: object, written: str) -> bool:
+    """Whether two numbers, or two spellings of true and false, are the same to every reader of YAML."""
+    if isinstance(made, bool):
+        return written.lower() == str(made).lower()
+    return isinstance(made, int | float) and bool(re.fullmatch(r"[+-]?(0|[1-9]\d*)?(\.\d*)?", written))
 
 
 def _refuse_in_clear(values: Mapping[str, Any], origin: str) -> None:
@@ -225,6 +279,10 @@ def _line(details: Any, origin: str) -> str:
         return f"{where}: is missing, so the stack cannot be planned; add it{about}"
     message = details["msg"].removeprefix("Value error, ")
     problem = message[0].lower() + message[1:]
+    if details["type"] == "string_type" and isinstance(details["input"], bool | int | float | datetime.date):
+        kind = "a date" if isinstance(details["input"], datetime.date) else as_text(details["input"])
+        problem = f"should be text, and without quotes it is {kind} to YAML"
+        return f"{where}: {problem}, so the stack cannot be planned; put it into quotes{about}"
     return f"{where}: {problem}, so the stack cannot be planned; correct it{about}"
 
 

@@ -1,5 +1,6 @@
 """Settings: every stack file is good, every mistake is told in one line with key, problem, consequence and fix."""
 
+import contextvars
 import json
 import re
 from pathlib import Path
@@ -259,3 +260,101 @@ def test_encrypted_values_are_replaced_by_placeholders(tmp_path: Path) -> None:
         },
         {"a:token", "a:map"},
     )
+
+
+def with_line(folder: Path, below: str, line: str) -> Path:
+    """The stack `local`'s file with one more line, as deep as the one that it follows."""
+    text = (settings.STACKS / "Pulumi.local.yaml").read_text()
+    (found,) = (each for each in text.splitlines() if each.lstrip().startswith(below))
+    indent = found[: len(found) - len(found.lstrip())]
+    (folder / "Pulumi.local.yaml").write_text(text.replace(found, f"{found}\n{indent}{line}", 1))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("written", "made"),
+    [
+        ("1.10", "1.1"),
+        ("010", "8"),
+        ("0x1F", "31"),
+        ("1_000", "1000"),
+        ("12:30:45", "45045"),
+        ("yes", "true"),
+        ("Off", "false"),
+        (".5", "0.5"),
+        ("1.0e+3", "1000.0"),
+        (".inf", "inf"),
+        ("2026-11-30", "a date"),
+    ],
+)
+def test_a_text_that_yaml_reads_as_another_value_is_refused(tmp_path: Path, written: str, made: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        settings.load("local", with_line(tmp_path, "save_path:", f"model_version: {written}"))
+    message = str(raised.value)
+    assert message.startswith(
+        "stacks/Pulumi.local.yaml: hybrid-mlops:jobs.sales-close-prediction.parameters.model_version"
+    )
+    assert f"{made} to YAML" in message
+    assert "put it into quotes" in message
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("'1.10'", "1.10"),
+        ('"yes"', "yes"),
+        ("1.1", "1.1"),
+        ("7", "7"),
+        ("true", "true"),
+        ("0.00001", "0.00001"),
+        ("1e3", "1e3"),
+    ],
+)
+def test_a_number_whose_text_is_the_written_one_is_a_text(tmp_path: Path, written: str, text: str) -> None:
+    loaded = settings.load("local", with_line(tmp_path, "save_path:", f"model_version: {written}"))
+    assert loaded.jobs["sales-close-prediction"].parameters["model_version"] == text
+
+
+@pytest.mark.parametrize(("written", "value"), [("0.50", 0.5), ("True", True), ("1000", 1000), ("'010'", "010")])
+def test_a_number_of_a_jobspec_is_read_as_a_number(tmp_path: Path, written: str, value: object) -> None:
+    (tmp_path / "Pulumi.local.yaml").write_text(with_variable(written))
+    assert settings.load("local", tmp_path).jobs["other"].variables["a"] == value
+
+
+@pytest.mark.parametrize("written", ["010", "1:30", "yes", "1_000"])
+def test_a_value_of_a_jobspec_that_only_old_yaml_reads_so_is_refused(tmp_path: Path, written: str) -> None:
+    (tmp_path / "Pulumi.local.yaml").write_text(with_variable(written))
+    with pytest.raises(SettingsError, match=r"hybrid-mlops:jobs\.other\.variables\.a: .*put it into quotes"):
+        settings.load("local", tmp_path)
+
+
+def with_variable(written: str) -> str:
+    """A stack file in which a job has a variable, and what else a stack needs."""
+    values = {key: value for key, value in GOOD.items() if key != "jobs"}
+    return yaml.safe_dump({"config": {f"hybrid-mlops:{key}": value for key, value in values.items()}}) + (
+        f"  hybrid-mlops:jobs: {{other: {{variables: {{a: {written}}}}}}}\n"
+    )
+
+
+def test_pulumi_is_told_of_a_text_that_its_own_yaml_reads_as_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pulumi hands over what it read of the file: the number, and not how it was written."""
+    import pulumi
+    from pulumi.runtime import set_all_config
+
+    from infra.settings import reading
+
+    monkeypatch.setattr(reading, "STACKS", with_line(tmp_path, "save_path:", "model_version: 1.10"))
+    monkeypatch.setattr(reading, "stacks", lambda: ["local"])
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "local")
+    job = {**GOOD["jobs"]["sales-close-prediction"], "parameters": {"model_version": 1.1}}
+    given = {**GOOD, "jobs": {"sales-close-prediction": job}}
+
+    def read() -> None:
+        set_all_config({f"hybrid-mlops:{key}": json.dumps(value) for key, value in given.items()})
+        settings.from_pulumi()
+
+    with pytest.raises(SettingsError, match=r"model_version: 1\.10 .*put it into quotes"):
+        contextvars.copy_context().run(read)

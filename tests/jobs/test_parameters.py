@@ -216,6 +216,17 @@ def test_a_wrong_declaration_is_told(tmp_path: Path, parameter: dict[str, object
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("written", ["1.10", "010", "12:30:45", "yes"])
+def test_a_default_that_yaml_reads_as_another_text_is_refused(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "parameters.yaml"
+    declared = "{type: string, pattern: '.*', description: x, default: %s}"
+    path.write_text(f"description: x\nparameters:\n  p: {declared % written}\n")
+    with pytest.raises(ParameterError, match=r"parameters\.p\.default: .*put it into quotes"):
+        parameters.load(path)
+    path.write_text(path.read_text().replace(written, f"'{written}'"))
+    assert parameters.load(path).parameters["p"].default_text == written
+
+
 def test_a_pipeline_is_named_by_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "some_job"
     folder.mkdir()

@@ -167,9 +167,20 @@ class Files:
         return bool(system.exists(path) and system.getFileStatus(path).isFile())
 
     def open(self, uri: str) -> Any:
-        """Open a file: give Java's stream of its bytes."""
+        """Open a file: give Java's stream of its bytes.
+
+        Raises:
+          InputError: Cloud Storage keeps it packed.
+        """
         system, path = self._at(uri)
-        return system.open(path)
+        try:
+            return system.open(path)
+        except Py4JJavaError as error:
+            if "GZIP" in _java_reason(error):
+                raise InputError(
+                    f"{uri}: is packed by gzip (Content-Encoding), and only plain files are read"
+                ) from None
+            raise
 
     def delete(self, uri: str) -> None:
         """Delete a file or a folder with all in it; nothing happens where there is none."""

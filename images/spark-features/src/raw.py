@@ -1,7 +1,8 @@
 """One strict look at a raw CSV file before Spark reads it: the one reading of CSV that docs/adr/0017 decides.
 
-Owns: what is well-formed, and how Spark has to read it so that it finds the same rows. Deliberately not: what a row means.
-Spark's own reader takes what is not well-formed for something else, without a word. A file that passes leaves it no choice.
+Owns: what is well-formed, and how Spark has to read it to find the same rows. Deliberately not: what a row means.
+Spark's own reader takes what is not well-formed for something else, and says nothing. It can read a file that passes
+here in one way only.
 """
 
 import hashlib
@@ -15,8 +16,10 @@ from job import InputError
 
 RECORD_BYTES = 2**17
 MAX_MALFORMED = 0
-BLANKS = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+BLANKS = "\t\n\v\f\r \u00a0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000\ufeff"
 """What does not count around a value: what String.trim() of JavaScript, the other lane's language, leaves out."""
+
+MARK = b"\xef\xbb\xbf"
 
 _FORMS = {
     b"\x1f\x8b": "is packed by gzip, and only plain files are read; unpack it",
@@ -30,7 +33,7 @@ _CELL = rb"(?:" + _QUOTED + rb'"[ \t]*+|[^",]*+)'
 _RECORD = re.compile(_CELL + rb"(?:," + _CELL + rb")*+")
 _UNCLOSED = re.compile(rb"(?:" + _CELL + rb",)*+" + _QUOTED)
 _QUOTES = re.compile(rb'"(?:[^"]++|"")*+"')
-_TOKEN = re.compile(r'"(?:[^"]++|"")*+"|[^",]++|,')
+_PIECE = re.compile(r'"(?:[^"]++|"")*+"|[^",]++|,')
 
 
 @dataclass
@@ -134,11 +137,10 @@ def _records(uri: str, stream: io.BufferedReader) -> Iterator[tuple[int, bytes]]
     for number, line in enumerate(iter(lambda: stream.readline(RECORD_BYTES + 2), b""), 1):
         if number == 1:
             _check_form(uri, line)
-            line = line.removeprefix(b"\xef\xbb\xbf")
         _check_text(uri, number, line)
         if not held:
             first = number
-        held += line
+        held += line.removeprefix(MARK) if number == 1 else line
         if len(held) > RECORD_BYTES:
             problem = "no quote closes it in" if _UNCLOSED.fullmatch(held) else "it is longer than"
             raise InputError(
@@ -157,7 +159,7 @@ def _check_form(uri: str, start: bytes) -> None:
     for magic, problem in _FORMS.items():
         if start.startswith(magic):
             raise InputError(f"{uri}: {problem}")
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = start.removeprefix(MARK).lstrip()
     if text.startswith(b"<"):
         raise InputError(f"{uri}: is HTML or XML, a page and no data; give the CSV itself")
     if text.startswith((b"{", b"[")):
@@ -166,9 +168,8 @@ def _check_form(uri: str, start: bytes) -> None:
 
 def _check_text(uri: str, number: int, line: bytes) -> None:
     if control := _CONTROL.search(line):
-        raise InputError(
-            f"{uri}: line {number} has the control character U+{control[0][0]:04X}, which no CSV holds; correct the data"
-        )
+        code = f"U+{control[0][0]:04X}"
+        raise InputError(f"{uri}: line {number} has the control character {code}, which no CSV holds; correct the data")
     try:
         line.decode()
     except UnicodeDecodeError:
@@ -188,11 +189,11 @@ def _cells(record: bytes) -> tuple[int, str]:
 
 def _names(header: str) -> list[str]:
     names = [""]
-    for token in _TOKEN.findall(header):
-        if token == ",":
+    for piece in _PIECE.findall(header):
+        if piece == ",":
             names.append("")
         else:
-            names[-1] += token
+            names[-1] += piece
     names = [name.strip(BLANKS) for name in names]
     return [name[1:-1].replace('""', '"').strip(BLANKS) if name.startswith('"') else name for name in names]
 

@@ -10,16 +10,16 @@ of a row's attributes and nothing else, so that rows alike stay together and bot
 import hashlib
 import json
 import platform
-from contextlib import closing
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from job import Files, InputError, Parser, location, run, start
-from raw import BLANKS, Raw, look
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812  as everybody calls it
 from pyspark.sql.types import StringType, StructField, StructType
+from raw import BLANKS, Raw, look
 
 NAME = "spark-features"
 SCHEMA = json.loads((Path(__file__).parent / "schema.json").read_text())

@@ -32,7 +32,8 @@ const answers = { '': every.filter((one) => one.trim() === '').join('') };
 for (const name of readdirSync(folder)) {
   answers[name] = 0;
   try {
-    for await (const row of fileRows([readFileSync(`${folder}/${name}`)], 'text/csv', 'x', new Set())) answers[name] += 1;
+    const body = [readFileSync(`${folder}/${name}`)];
+    for await (const row of fileRows(body, 'text/csv', 'x', new Set())) answers[name] += 1;
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     answers[name] = error.message;
