@@ -220,7 +220,7 @@ class Alias(Record):
 
     def summary(self) -> dict[str, str]:
         """Custom metadata of the alias object."""
-        return {"version_id": self.version_id, "promoted": self.promoted.isoformat()}
+        return self.model_dump() | {"promoted": self.promoted.isoformat()}
 
 
 class VersionSummary(Record):

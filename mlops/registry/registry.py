@@ -5,16 +5,12 @@ model is told by `scorers`.
 """
 
 import builtins
-import collections
 import io
 import json
-import logging
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,28 +26,13 @@ from .errors import (
     ScorerError,
     TooLargeError,
 )
-from .manifest import (
-    EXAMPLES,
-    Alias,
-    File,
-    Manifest,
-    Verification,
-    VersionDetails,
-    VersionSummary,
-    now,
-    parse,
-    validated,
-)
+from .listing import Listing
+from .manifest import EXAMPLES, Alias, File, Manifest, Verification, VersionDetails, VersionSummary, now
+from .records import Records
 from .scorers import scorer_of
 from .scorers.lines import score
 
 _TIME = "%Y%m%dT%H%M%S.%fZ"
-_LAYOUT = re.compile(
-    rf"(?P<model>{names.MODEL})/(?:{names.ALIASES}/(?P<alias>{names.ALIAS})\.json"
-    rf"|(?P<version>{names.VERSION_ID})/(?:{re.escape(names.MANIFEST)}|{names.VERIFICATIONS}/(?P<time>{names.TIME})\.json))"
-)
-_Key = tuple[str, str]
-_log = logging.getLogger("mlops.registry")
 
 
 class Registry:
@@ -67,42 +48,19 @@ class Registry:
     def __init__(self, bucket_path: str, *, deadline: float | None = None):
         self.path = names.BucketPath.parse(bucket_path)
         self.bucket = Bucket(self.path.bucket, deadline)
+        self._records = Records(self.bucket, self.path)
 
     def store(self, model: str, version_id: str, run_dir: Path, origin: storing.Origin) -> Manifest:
         """Store a finished training; see `storing.store`."""
         return storing.store(self.bucket, self.path, model, version_id, run_dir, origin)
 
     def list(self, model: str | None = None) -> list[VersionSummary]:
-        """All versions, or a model's, by model and age, oldest first; one listing, no read a version."""
-        folder = self.path.prefix + (f"{names.model_name(model)}/" if model else "*/")
-        objects = f"*/{names.MANIFEST},*/{names.VERIFICATIONS}/*.json,{names.ALIASES}/*.json"
-        versions, verdicts, aliases = self._scan(folder, f"{{{objects}}}")
-        pointing = collections.defaultdict(list)
-        for alias in aliases:
-            pointing[alias.model, alias.version_id].append(alias.alias)
-        summaries = []
-        for key, metadata in versions.items():
-            facts = {"model": key[0], "version_id": key[1], "aliases": tuple(sorted(pointing[key]))}
-            if key in verdicts:
-                facts["verified_at"], verdict = verdicts[key]
-                facts["verified"] = "passed" if verdict.get("passed") == "true" else "failed"
-                facts |= {name: verdict[name] for name in ("examples", "differing") if name in verdict}
-            try:
-                try:
-                    summary = validated(VersionSummary, {**metadata, **facts}, "its metadata")
-                except BadInputError:  # copied by a tool that drops custom metadata: the manifest has it all
-                    summary = validated(VersionSummary, {**self._manifest(*key).summary(), **facts}, "its metadata")
-            except (BadInputError, IntegrityError) as error:
-                _log.warning("version %s/%s is left out of the list: %s", *key, error)
-            else:
-                summaries.append(summary)
-        return sorted(summaries, key=lambda version: (version.model, version.created, version.version_id))
+        """All versions, or a model's, by model and age, oldest first; from one listing where it says enough."""
+        return self._listing(model, versions=True).versions()
 
     def aliases(self, model: str | None = None) -> builtins.list[Alias]:
-        """All aliases, or a model's."""
-        folder = self.path.prefix + (f"{names.model_name(model)}/" if model else "*/")
-        _, _, aliases = self._scan(folder, f"{names.ALIASES}/*.json")
-        return sorted(aliases, key=lambda alias: (alias.model, alias.alias))
+        """All aliases that are followed, or a model's."""
+        return self._listing(model, versions=False).aliases()
 
     def show(self, version: str) -> VersionDetails:
         """A version's manifest, its verifications and the aliases that point to it.
@@ -111,11 +69,10 @@ class Registry:
             NotFoundError: there is no such version.
         """
         model, version_id = self._resolve(version)
-        manifest = self._manifest(model, version_id)
+        manifest = self._records.manifest(model, version_id)
+        verifications = tuple(self._records.verifications(model, version_id))
         aliases = tuple(alias.alias for alias in self.aliases(model) if alias.version_id == version_id)
-        return VersionDetails(
-            manifest=manifest, verifications=tuple(self._verifications(model, version_id)), aliases=aliases
-        )
+        return VersionDetails(manifest=manifest, verifications=verifications, aliases=aliases)
 
     def fetch(self, version: str, folder: Path) -> verification.Request:
         """Bring a version's model and its examples' inputs into a folder, for `verification.score`.
@@ -128,7 +85,7 @@ class Registry:
         facts: dict[str, Any] = {"model": model, "version_id": version_id, "format": None, "rows": 0}
         rows: Sequence[dict[str, Any]] = ()
         try:
-            manifest = self._manifest(model, version_id)
+            manifest = self._records.manifest(model, version_id)
             rows = self._fetched(manifest, folder).rows
             facts |= {"format": manifest.format, "rows": len(rows)}
         except IntegrityError as error:
@@ -147,7 +104,7 @@ class Registry:
         model, version_id = self._resolve(version)
         facts = _facts()
         with _told_in(facts):
-            manifest = self._manifest(model, version_id)
+            manifest = self._records.manifest(model, version_id)
             examples = self._examples(manifest)
             _compare(facts, manifest, examples, scored, wait)
         return self._record(model, version_id, facts, runner)
@@ -166,7 +123,7 @@ class Registry:
         model, version_id = self._resolve(version)
         facts = _facts()
         with _temporary(version_id) as folder, _told_in(facts):
-            manifest = self._manifest(model, version_id)
+            manifest = self._records.manifest(model, version_id)
             facts["format"] = manifest.format
             fetched, scored = folder / "version", folder / "scored"
             verification.prepare(fetched)
@@ -191,10 +148,10 @@ class Registry:
         name = self.path.alias(model, alias)
         # Read before the checks: a move by somebody else from here on fails the write.
         found = self.bucket.read(name)
-        self._manifest(model, version_id)
-        verifications = self._verifications(model, version_id)
-        if not verifications or not verifications[-1].passed:
-            why = f"failed ({verifications[-1].message})" if verifications else "is missing"
+        self._records.manifest(model, version_id)
+        newest = self._records.newest(model, version_id)
+        if newest is None or not newest.passed:
+            why = f"failed ({newest.message})" if newest else "is missing"
             raise NotVerifiedError(
                 f"{version_id} cannot become {alias!r}: its newest verification {why}; verify it first"
             )
@@ -218,44 +175,14 @@ class Registry:
         Yields:
             One prediction a row, in order.
         """
-        manifest = self._manifest(*self._resolve(version))
+        manifest = self._records.manifest(*self._resolve(version))
         scorer = scorer_of(manifest.format)
         with _temporary(manifest.version_id) as folder:
             self._keep_model(manifest, folder)
             yield from (answer.prediction for answer in score(scorer, folder, _encoded(rows)))
 
-    def _scan(
-        self, folder: str, objects: str
-    ) -> tuple[dict[_Key, dict[str, str]], dict[_Key, tuple[datetime, dict[str, str]]], builtins.list[Alias]]:
-        """Metadata of manifests and of the newest verifications, and aliases, from one listing.
-
-        Args:
-            folder: the models' folders, as a glob that ends with a slash.
-            objects: glob of the objects in them.
-        """
-        versions: dict[_Key, dict[str, str]] = {}
-        verdicts: dict[_Key, tuple[datetime, dict[str, str]]] = {}
-        aliases = []
-        for item in self.bucket.entries(folder.partition("*")[0], folder + objects):
-            match = _LAYOUT.fullmatch(item.name, len(self.path.prefix))
-            if not match:
-                continue
-            key = match["model"], match["version"] or ""
-            if match["alias"]:
-                try:
-                    aliases.append(
-                        validated(
-                            Alias, {**item.metadata, "model": match["model"], "alias": match["alias"]}, "its metadata"
-                        )
-                    )
-                except BadInputError as error:
-                    _log.warning("alias %s/%s is left out: %s", match["model"], match["alias"], error)
-            elif match["time"]:
-                verdict = datetime.fromisoformat(match["time"]), dict(item.metadata)
-                verdicts[key] = max(verdicts.get(key, verdict), verdict, key=itemgetter(0))
-            else:
-                versions[key] = item.metadata
-        return versions, verdicts, aliases
+    def _listing(self, model: str | None, *, versions: bool) -> Listing:
+        return Listing(self.bucket, self.path, self._records, model, versions=versions)
 
     def _resolve(self, version: str) -> tuple[str, str]:
         """The model and version id that a version's or an alias's name means."""
@@ -272,50 +199,22 @@ class Registry:
             if model
             else [folder for folder in self.bucket.folders(self.path.prefix) if re.fullmatch(names.MODEL, folder)]
         )
-        found = []
-        for folder in models:
-            if is_alias:
-                if read := self.bucket.read(self.path.alias(folder, name)):
-                    found.append((folder, parse(Alias, read[0], f"alias {name!r} of {folder}").version_id))
-            elif self.bucket.read(self.path.version(folder, name, names.MANIFEST)):
-                found.append((folder, name))
+        found = [
+            folder
+            for folder in models
+            if self.bucket.read(
+                self.path.alias(folder, name) if is_alias else self.path.version(folder, name, names.MANIFEST)
+            )
+        ]
         if not found:
             self.bucket.check()
             kind = "alias" if is_alias else "version"
             raise NotFoundError(f"no {kind} {version!r} in {self.path}: list the versions to see what there is")
         if len(found) > 1:
             raise BadInputError(
-                f"{version!r} is ambiguous: write {' or '.join(f'{folder}/{name}' for folder, _ in found)}"
+                f"{version!r} is ambiguous: write {' or '.join(f'{folder}/{name}' for folder in found)}"
             )
-        return found[0]
-
-    def _manifest(self, model: str, version_id: str) -> Manifest:
-        found = self.bucket.read(self.path.version(model, version_id, names.MANIFEST))
-        if found is None:
-            self.bucket.check()
-            raise NotFoundError(
-                f"no version {model}/{version_id} in {self.path}: list the versions to see what there is"
-            )
-        try:
-            manifest = parse(Manifest, found[0], f"the manifest of {version_id}")
-        except BadInputError as error:
-            raise IntegrityError(str(error)) from None
-        if (manifest.model, manifest.version_id) != (model, version_id):
-            raise IntegrityError(
-                f"the manifest of {model}/{version_id} is that of {manifest.model}/{manifest.version_id}"
-            )
-        return manifest
-
-    def _verifications(self, model: str, version_id: str) -> builtins.list[Verification]:
-        """A version's verifications, oldest first, read in full."""
-        folder = self.path.version(model, version_id, f"{names.VERIFICATIONS}/")
-        stored = sorted(item.name for item in self.bucket.entries(folder))
-        found = [
-            (name, self.bucket.read(name))
-            for name in stored
-            if re.fullmatch(rf"{names.TIME}\.json", name.removeprefix(folder))
-        ]
-        return [parse(Verification, read[0], f"gs://{self.path.bucket}/{name}") for name, read in found if read]
+        return found[0], self._records.followed(found[0], name) if is_alias else name
 
     def _fetched(self, manifest: Manifest, folder: Path) -> verification.Examples:
         """Check all files of a version, keep its model in a folder, and give its examples."""
