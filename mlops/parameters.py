@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from infra import credentials
+
 _LONGEST = 2048
 """A dispatch's parameters are kept by the engine for as long as the run is; none needs more."""
 
@@ -226,7 +228,8 @@ def assignments(given: Iterable[str]) -> dict[str, str]:
 
 def _shown(text: str) -> str:
     """A value as a message can show it: on one line, not too long, without the credentials of an address."""
-    text = re.sub(r"//[^/]*@", "//***@", text)
+    # Up to the last @: what is no proper address may have a credential where an address has none.
+    text = credentials.without_address_credentials(re.sub(r"//.*@", f"//{credentials.MASK}@", text))
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
@@ -261,8 +264,8 @@ def _no_data_url(text: str) -> str | None:
         return "has a scheme other than salesforce+https, https and http"
     if not parts.hostname:
         return "names no host"
-    if parts.username is not None or parts.password is not None:
-        return "holds credentials, which would be readable by everyone who may read runs"
+    if where := credentials.in_address(text):
+        return f"holds a credential ({where}), which would be readable by everyone who may read runs"
     try:
         address = ipaddress.ip_address(parts.hostname)
     except ValueError:
@@ -294,7 +297,7 @@ def _no_relative_path(text: str) -> str | None:
 
 _FORMATS = {"data-url": _no_data_url, "gs-uri": _no_gs_uri, "relative-path": _no_relative_path}
 _EXAMPLES = {
-    "data-url": "salesforce+https://HOST, or an http(s) address",
+    "data-url": "salesforce+https://HOST, or an http(s) address that needs no credential",
     "gs-uri": "gs://BUCKET/PREFIX",
     "relative-path": "a path such as predictions.csv",
 }

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 
+from infra.credentials import in_address
 from infra.machines import machine
 from infra.settings.google import BucketSettings
 from infra.settings.kubernetes import ClusterSettings, KubernetesSettings
@@ -26,7 +27,8 @@ _REPLACED = {
 
 def problems(settings: Settings) -> list[str]:
     """Everything in which the settings contradict each other, a line each."""
-    found = [*_needed(settings), *_existing_or_provisioned(settings), *_networks(settings), *_buckets(settings)]
+    found = [*_credentials(settings.model_dump())]
+    found += [*_needed(settings), *_existing_or_provisioned(settings), *_networks(settings), *_buckets(settings)]
     found += [*_federation(settings.nomad), *_without_regions(settings.nomad)]
     for name, region in settings.nomad.regions.items():
         path = f"nomad.regions.{name}"
@@ -38,6 +40,21 @@ def problems(settings: Settings) -> list[str]:
             found += [*_place(cluster, path, settings), *_cluster_network(cluster, path, settings)]
             found += _node_pools(cluster, path)
     return found
+
+
+def _credentials(value: object, path: str = "") -> Iterator[str]:
+    """Addresses with a credential in them. What is encrypted in the stack file is no text here."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _credentials(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _credentials(inner, f"{path}.{number}")
+    elif isinstance(value, str) and "://" in value and (where := in_address(value)):
+        yield (
+            f"{path}: holds a credential ({where}), so whoever may read the file, a plan or a run has it; give an "
+            "address that needs none, and have the credential withdrawn"
+        )
 
 
 def _needed(settings: Settings) -> Iterator[str]:

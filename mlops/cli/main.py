@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from mlops.cli import data, models, plan, platform, review, run, runs, tunnel
+from mlops.cli.output import complain
 
 _NAME = "mlops"
 _USAGE: Any = typer.BadParameter.__base__  # which typer does not name: all that is wrong with a command line
@@ -68,7 +69,7 @@ def main() -> None:
     except _USAGE as error:
         if told := " ".join(error.format_message().split()).rstrip("."):  # nothing where the help was printed
             where = f"; see {error.ctx.command_path} --help" if error.ctx else ""
-            typer.echo(f"{_NAME}: {told}{where}", err=True)
+            complain(f"{told}{where}")
         sys.exit(2)
     except BrokenPipeError:
         # The reader (`| head`) has gone; nothing is left to say, and the interpreter's own flush would say it.
@@ -78,10 +79,10 @@ def main() -> None:
         # What stays in the buffer would fail once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         what = f"use {error.filename}" if error.filename else "write the output"
-        typer.echo(f"mlops: cannot {what}: {error.strerror or error}", err=True)
+        complain(f"cannot {what}: {error.strerror or error}")
         sys.exit(1)
     except Exception as error:
         if not isinstance(error, _known_errors()):
             raise
-        typer.echo(f"{_NAME}: {error}", err=True)
+        complain(str(error))
         sys.exit(getattr(error, "exit_code", 2))

@@ -1,22 +1,53 @@
 """How the command speaks: tables for people, JSON for programs, one line for an error.
 
 Results go to standard output, progress and errors to standard error, so that `--json` can be piped while a run is
-watched.
+watched. What others wrote (a bucket, an engine, a file) cannot command the terminal: every text that is printed here
+has its control characters as escapes, and its addresses without credentials.
 """
 
 import dataclasses
 import json
+import re
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+from infra.credentials import MASK, masked_value, without_address_credentials
+from mlops.text import printable
+
+
+class Terminal(Console):
+    """A console whose styles are its own alone: what is printed brings no control character with it."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Everything that is printed comes through here, as texts with a style."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text, keep="\n"), segment.style)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's, without credentials in addresses."""
+        markup = options.get("markup", True)
+        super().print(*(_masked(one, markup=markup) if isinstance(one, str) else one for one in objects), **options)
+
+    def print_json(self, json: str | None = None, **options: Any) -> None:
+        """As rich's, without credentials in addresses."""
+        super().print_json(json and without_address_credentials(json), **options)
+
+
+def _masked(text: str, *, markup: bool) -> str:
+    masked = without_address_credentials(text)
+    return masked.replace(MASK, escape(MASK)) if markup and masked != text else masked
+
+
+out = Terminal(highlight=False, soft_wrap=True)
+err = Terminal(stderr=True, highlight=False, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 Stack = Annotated[str, typer.Option("--stack", help="The stack whose engine and buckets to use.", show_default=True)]
@@ -41,9 +72,34 @@ def plain(value: Any) -> Any:
     return value
 
 
+def clean(text: str, keep: str = "") -> str:
+    """Text of others for a terminal: without credentials in addresses, and with control characters as escapes.
+
+    Args:
+        text: The text.
+        keep: Control characters that stay, such as line breaks.
+    """
+    return printable(without_address_credentials(text), keep)
+
+
+def complain(text: str) -> None:
+    """What is wrong, on standard error."""
+    typer.echo(f"mlops: {clean(text, keep=chr(10))}", err=True)
+
+
 def print_json(value: Any) -> None:
     """A result as JSON on standard output."""
-    typer.echo(json.dumps(plain(value), indent=2))
+    typer.echo(json.dumps(masked_value(plain(value), text=without_address_credentials), indent=2))
+
+
+def print_log(piece: str) -> None:
+    """A piece of a task's output: as it is, or on a terminal without colours and with control characters as escapes."""
+    if sys.stdout.isatty():
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", piece).replace("\r\n", "\n").replace("\r", "\n")
+        piece = printable(lines, keep="\n\t")
+    # Not by click, which would leave escape sequences out of a file.
+    sys.stdout.write(piece)
+    sys.stdout.flush()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
@@ -52,9 +108,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Itera
     for column in columns:
         grid.add_column(column, no_wrap=True, overflow="ignore", justify="right" if column in right else "left")
     for row in rows:
-        grid.add_row(*map(escape, row))
+        grid.add_row(*(escape(clean(cell)) for cell in row))
     # Not the terminal's width: it would cut ids short.
-    Console(width=10_000, highlight=False).print(grid)
+    Terminal(width=10_000, highlight=False).print(grid)
 
 
 def when(moment: float | datetime | None) -> str:

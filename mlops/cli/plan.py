@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mlops.cli.output import Json, RefusalError, err, out, print_json
+from mlops.cli.output import Json, RefusalError, Terminal, err, out, print_json
 from mlops.paths import CHECKOUT
 
 
@@ -38,8 +38,6 @@ def plan(
     Exit code 1 if a mandatory rule of policy/ is broken, also by what is there already: nothing of the
     stack may be deployed then. 2 if there is nothing to plan: bad input, or a program that fails.
     """
-    from rich.console import Console
-
     from mlops.plan import render, report
     from policy.checkout import judged
 
@@ -55,7 +53,7 @@ def plan(
         out.print(render.terminal(found))
     else:
         # Not the width that a terminal is taken to have where there is none: lines are whole, to be searched.
-        Console(width=10_000, highlight=False).print(render.terminal(found))
+        Terminal(width=10_000, highlight=False).print(render.terminal(found))
     if found.unconfined and json:
         err.print(f"mlops: {render.unconfined(found)}", markup=False)
     if found.policies and found.policies.broken:

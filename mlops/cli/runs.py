@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table, when
+from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, print_log, table, when
 from mlops.cli.session import Session
 from mlops.engines.base import Engine, Execution, reason
 
@@ -67,7 +67,8 @@ def show(run: RunId, *, stack: Stack = "local", json: Json = False) -> None:
         ],
     )
     for execution in found.executions:
-        out.print(f"\nexecution {execution.id}: {execution.status}, version {execution.version_id or '-'}")
+        text = f"\nexecution {execution.id}: {execution.status}, version {execution.version_id or '-'}"
+        out.print(text, markup=False)
         table(
             ["task", "state", "restarts", "wall s", "cpu s", "peak MiB", "asked MiB", "asked MHz", "what it said"],
             (
@@ -98,7 +99,11 @@ def logs(
     stack: Stack = "local",
     json: Json = False,
 ) -> None:
-    """Print the output of a run's tasks, one after the other."""
+    """Print the output of a run's tasks, one after the other.
+
+    On a terminal, colours are left out and other control characters are shown as escapes, since a task may print
+    anything. A file or a pipe gets the output as it is.
+    """
     engine, run_id = _resolve(Session(stack), run)
     found = engine.status(run_id)
     steps = [(execution, step.name) for execution in found.executions for step in execution.steps]
@@ -134,7 +139,7 @@ def _print_logs(engine: Engine, execution: Execution, task: str, streams: Iterab
             if not headed:
                 err.print(f"--- {task} {kind} ({execution.id})", style="dim")
                 headed = True
-            typer.echo(piece, nl=False)
+            print_log(piece)
 
 
 @app.command()

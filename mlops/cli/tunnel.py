@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.cli.output import RefusalError, Stack, out, table
+from mlops.cli.output import RefusalError, Stack, complain, out, table
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -62,7 +62,7 @@ def tunnel(
 
 
 def _tell(line: str) -> None:
-    typer.echo(f"mlops: {line}", err=True)
+    complain(line)
 
 
 def _project(settings: "Settings", stack: str) -> str:

@@ -6,8 +6,8 @@ Numbers are those of the CIS Google Cloud Platform Foundation Benchmark 2.0.
 import re
 from collections.abc import Iterator
 
+from infra import credentials
 from infra.machines import machine
-from policy import credentials
 from policy.parts import google
 from policy.rule import Check, Level, Part, Rule, Stack
 

@@ -10,10 +10,11 @@ from typing import Any
 import hcl2
 from hcl2.utils import SerializationOptions
 
+from infra import credentials
 from infra.workloads import jobspec
 from mlops.plan.inventory import Resource
 from mlops.plan.values import number
-from policy import credentials, times
+from policy import times
 from policy.parts import nomad
 from policy.rule import Level, Part, Rule, Stack, whole
 from policy.rules.containers import is_pinned, registries

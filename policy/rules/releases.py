@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policy import credentials
+from infra import credentials
 from policy.rule import Check, Level, Part, Rule, Stack
 from policy.rules.containers import asks, registries, restricted
 

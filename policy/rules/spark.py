@@ -6,8 +6,8 @@ What holds for any pod, the driver's and executors' among them, is in `container
 import re
 from collections.abc import Iterator
 
+from infra import credentials
 from mlops.plan.values import number
-from policy import credentials
 from policy.parts.workflows import SPARK, WORKFLOWS, applications, given
 from policy.rule import Check, Level, Part, Rule, Stack
 
