@@ -24,6 +24,12 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 _PLAIN_TYPES = {"string", "number", "bool", "any"}
 _COLLECTIONS = {"list", "set", "map"}
+_LEVELS = 100
+"""How deep brackets may stand in each other; Nomad's own job files need ten."""
+_IN_CODE = re.compile(
+    r'#[^\n]*|//[^\n]*|/\*.*?\*/|<<-?[ \t]*([\w.-]+)\r?\n.*?^[ \t]*\1\b|[()\[\]{}"]', re.DOTALL | re.MULTILINE
+)
+_IN_STRING = re.compile(r'\\.|\$\$\{|%%\{|[$%]\{|"', re.DOTALL)
 
 
 class Block(dict[str, Any]):
@@ -57,6 +63,7 @@ def evaluate(source: str, values: Mapping[str, str]) -> Block:
     """
     import hcl2  # slow to import, and only a registration needs it
 
+    _check_levels(source)
     try:
         tree = hcl2.parses_to_tree(source)
     except UnexpectedInput as error:
@@ -89,6 +96,22 @@ def evaluate(source: str, values: Mapping[str, str]) -> Block:
     for item in rest:
         scope.add(block, item)
     return block
+
+
+def _check_levels(source: str) -> None:
+    """Refuse text that the parser would take seconds for, only to give up in the end."""
+    opened: list[str] = []
+    at = 0
+    while mark := (_IN_STRING if opened[-1:] == ['"'] else _IN_CODE).search(source, at):
+        at, text = mark.end(), mark[0]
+        if text == '"' and opened[-1:] == ['"']:
+            opened.pop()
+        elif text in ("(", "[", "{", "${", "%{", '"'):
+            opened.append(text)
+        elif text in (")", "]", "}") and opened:
+            opened.pop()
+        if len(opened) > _LEVELS:
+            raise _at(source.count("\n", 0, at) + 1, f"more than {_LEVELS} brackets stand in each other")
 
 
 def _at(line: int, problem: str, near: object = None) -> EmbeddedError:
