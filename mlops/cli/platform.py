@@ -1,11 +1,18 @@
 """`mlops up` and `mlops down`: the embedded platform."""
 
 import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import typer
+from rich.markup import escape
 
 from mlops.cli.output import Json, RefusalError, err, out, print_json, table
 from mlops.paths import CHECKOUT, state
+
+if TYPE_CHECKING:
+    from mlops.engines.embedded.platform import Platform
+    from mlops.plan.inventory import Resource
 
 _ARGO = "kubernetes:argoproj.io/"
 
@@ -46,23 +53,15 @@ def up(*, json: Json = False) -> None:
     definitions = [resource for resource in inventory.resources if resource.type.startswith(_ARGO)]
     artifacts = settings.buckets.artifacts
     buckets = [name for name in (settings.buckets.models, settings.buckets.data, artifacts) if name]
+    running = embedded.find(state())
     with err.status("Starting bucket, feed and engine ..."):
-        platform = embedded.up(state(), buckets=buckets)
-    if artifacts:
-        embedded.artifacts_in(platform, artifacts)
-    registered: list[str] = []
-    for definition in definitions:
-        try:
-            registered.append(embedded.register_definition(platform, definition.inputs))
-        except embedded.PlatformError as error:
-            raise RefusalError(f"{definition.name}: {error}") from error
-    for job in jobs:
-        with err.status(f"Registering {job.name} ..."):
-            variables = (job.inputs.get("hcl2") or {}).get("vars") or {}
-            try:
-                registered.append(embedded.register(platform, job.inputs["jobspec"], variables))
-            except embedded.PlatformError as error:
-                raise RefusalError(f"{job.name}: {error}") from error
+        platform = embedded.up(state(), buckets=buckets, notice=lambda text: err.print(escape(f"mlops: {text}")))
+    try:
+        registered = _register(platform, artifacts, definitions, jobs)
+    except KeyboardInterrupt:
+        if running is None:  # started here, and not what was asked for
+            embedded.down(state())
+        raise
     if json:
         print_json({"platform": platform, "registered": registered})
         return
@@ -78,6 +77,29 @@ def up(*, json: Json = False) -> None:
     )
     if state().is_relative_to(CHECKOUT):
         out.print("\nNext: [bold]mlops run --help[/bold] shows the pipelines and their parameters.")
+
+
+def _register(
+    platform: "Platform", artifacts: str | None, definitions: Iterable["Resource"], jobs: Iterable["Resource"]
+) -> list[str]:
+    from mlops.engines.embedded import platform as embedded
+
+    if artifacts:
+        embedded.artifacts_in(platform, artifacts)
+    registered: list[str] = []
+    for definition in definitions:
+        try:
+            registered.append(embedded.register_definition(platform, definition.inputs))
+        except embedded.PlatformError as error:
+            raise RefusalError(f"{definition.name}: {error}") from error
+    for job in jobs:
+        with err.status(f"Registering {job.name} ..."):
+            variables = (job.inputs.get("hcl2") or {}).get("vars") or {}
+            try:
+                registered.append(embedded.register(platform, job.inputs["jobspec"], variables))
+            except embedded.PlatformError as error:
+                raise RefusalError(f"{job.name}: {error}") from error
+    return registered
 
 
 def down(*, json: Json = False) -> None:

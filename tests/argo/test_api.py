@@ -14,7 +14,7 @@ from tests.argo.conftest import BUCKET, Engine, sh, template
 
 async def serve(here: Engine) -> tuple[web.AppRunner, str]:
     """The application mounted as the supervisor mounts it."""
-    app = web.Application(middlewares=[api.guard])
+    app = web.Application(middlewares=[api.errors])
     app.add_subapp("/api/v1/", routes(here.workflows))
     runner = web.AppRunner(app)
     await runner.setup()

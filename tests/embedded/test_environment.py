@@ -65,7 +65,9 @@ def test_a_task_sees_nomads_variables_and_nothing_of_the_caller(engine: Engine) 
         "B",
         "HOME",
         "LANG",
+        "MLOPS_CONFINEMENT",
         "MLOPS_TASK",
+        "MLOPS_UNCONFINED",
         "PATH",
         "PWD",
         "SHLVL",
@@ -79,6 +81,13 @@ def test_a_task_sees_nomads_variables_and_nothing_of_the_caller(engine: Engine) 
     assert found["HOME"] == f"{folder}/main"
     assert found["STORAGE_EMULATOR_HOST"] == engine.platform.storage_address
     assert re.fullmatch("[0-9a-f]{40}", found["CODE_COMMIT"])
+
+
+def test_no_job_says_that_it_is_confined(engine: Engine) -> None:
+    """A container confines what runs in it; a process of the embedded engine is in none, whatever its job says."""
+    said = 'env {\n MLOPS_CONFINEMENT = "container"\n MLOPS_UNCONFINED = "allow"\n }'
+    found = _environment(engine.log(engine.run(job("claims", task("main", "env", more=said))), "main"))
+    assert (found["MLOPS_CONFINEMENT"], found["MLOPS_UNCONFINED"]) == ("namespaces", "")
 
 
 def test_an_image_runs_as_its_dockerfile_says(engine: Engine, toy: str) -> None:

@@ -1,12 +1,11 @@
-"""What every HTTP answer of the engine shares: who may ask, how errors are said, how a log is followed.
+"""What every HTTP answer of the engine shares: how a body is read, how errors are said, how a log is followed.
 
-Owns: the check that a request comes from this machine's own programs and not from a web page, one-line errors,
-streaming of output files. Deliberately not: any engine's paths.
+Owns: one-line errors, bounds on a body, streaming of output files. Deliberately not: who may ask (`loopback`), and any
+engine's paths.
 """
 
 import asyncio
 import base64
-import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -15,49 +14,35 @@ from pathlib import Path
 from aiohttp import web
 
 from mlops.engines.embedded.errors import EmbeddedError
+from mlops.engines.embedded.loopback import refusal
 
 _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
 _FOLLOW_SECONDS = 0.1
 
 
-def _loopback(host: str) -> bool:
-    name = (
-        host.rpartition(":")[0] if host.count(":") == 1 or (host.startswith("[") and not host.endswith("]")) else host
-    )
-    name = name.strip("[]").lower()
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
 @web.middleware
-async def guard(
+async def errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Refuse what a web page could send by way of the user's browser, and say every error in one line."""
-    if not _loopback(request.headers.get("Host", "")):
-        return _refusal(403, "this API answers requests to 127.0.0.1 or localhost only")
+    """Say every error in one line, and refuse a body that a form in a web page could have sent."""
     if request.method in ("POST", "PUT") and request.content_type != "application/json":
-        return _refusal(415, "the content type must be application/json")
+        return refusal(415, "the content type must be application/json")
     try:
         return await handler(request)
     except EmbeddedError as error:
-        return _refusal(error.status, str(error))
+        return refusal(error.status, str(error))
+    except RecursionError:
+        return refusal(400, "the definition is nested too deeply")
     except (web.HTTPException, ConnectionError):
         raise
-    except Exception:  # noqa: BLE001 - whoever asks gets a line, the log gets the rest
+    except Exception as error:  # noqa: BLE001 - whoever asks gets a line, the log gets the rest
         _log.exception("%s %s", request.method, request.path)
-        return _refusal(
-            500, "the embedded engine failed; what happened is in its log, supervisor.log in the state folder"
+        return refusal(
+            500,
+            f"the embedded engine failed at {request.method} {request.path} ({type(error).__name__}); what happened is"
+            " in its log, supervisor.log in the state folder",
         )
-
-
-def _refusal(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=" ".join(text.split()))
 
 
 async def body_of(request: web.Request) -> dict[str, object]:

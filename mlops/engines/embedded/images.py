@@ -5,7 +5,7 @@ Deliberately not: building or pulling images, and how an image's content hash is
 """
 
 import asyncio
-import fcntl
+import contextlib
 import hashlib
 import json
 import os
@@ -13,13 +13,13 @@ import re
 import shlex
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlops.engines.embedded import private
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.tasks import Command, Processes
 
@@ -159,12 +159,13 @@ def _uv(*arguments: str) -> list[str]:
 
 @asynccontextmanager
 async def _file_lock(folder: Path) -> AsyncIterator[None]:
-    """Across supervisors: another state folder may use the same checkout."""
-    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-    with (Path(tempfile.gettempdir()) / f"mlops-image-{os.getuid()}-{name}.lock").open("w") as file:
+    """Across supervisors: another state folder may use the same checkout, and another checkout the same `.cache`."""
+    locks = folder.parents[1] / ".cache" / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(private.locked(locks / f"image-{folder.name}", wait=False))
                 break
             except BlockingIOError:
                 await asyncio.sleep(0.2)

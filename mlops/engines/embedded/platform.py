@@ -5,7 +5,6 @@ every command is quick. Killing who called `up` harms nothing: the platform is a
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -19,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mlops.engines.embedded import private
 from mlops.paths import CHECKOUT
 
 _END_SECONDS = 30
@@ -35,6 +35,12 @@ class PlatformError(Exception):
     """The platform does not start or refuses; the message is one line that says what to do."""
 
     exit_code = 1
+
+
+class UnsafeError(PlatformError):
+    """It would not be safe to start or to use the platform; a definite no."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,11 @@ def up(
     checkout: Path = CHECKOUT,
     feed: bool = True,
     progress: Callable[[str], None] | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> Platform:
     """Start the platform of a state folder, unless it runs, and make its buckets.
+
+    Interrupted, it ends what it has started.
 
     Args:
       state: The state folder; made if missing.
@@ -77,15 +86,20 @@ def up(
       checkout: The project whose `images/` are run.
       feed: Whether to serve the data set as Salesforce would.
       progress: Is told what is being started.
+      notice: Is told what the user should know, such as that nothing can be confined here.
 
     Raises:
       PlatformError: It does not start; the message names its log.
     """
     try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (state / "up.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            platform = find(state) or _start(state, checkout, feed=feed, progress=progress or (lambda _: None))
+        private.folder(state)
+        with private.locked(state / "up.lock"):
+            found = find(state)
+            platform = found or _start(
+                state, checkout, feed=feed, progress=progress or (lambda _: None), notice=notice or (lambda _: None)
+            )
+    except private.UnsafeError as error:
+        raise _unsafe(state, error) from error
     except OSError as error:
         raise PlatformError(
             f"cannot use the state folder {state}: {error.strerror}; free it, or name another by MLOPS_STATE"
@@ -95,8 +109,13 @@ def up(
             f"{state} serves another checkout, {platform.checkout}; end that by `mlops down` there, or name another"
             " folder by MLOPS_STATE"
         )
-    for bucket in buckets:
-        _make_bucket(platform, bucket)
+    try:
+        for bucket in buckets:
+            _make_bucket(platform, bucket)
+    except KeyboardInterrupt:
+        if not found:
+            _end(platform.pid)
+        raise
     return platform
 
 
@@ -105,24 +124,24 @@ def down(state: Path) -> bool:
     platform = find(state)
     if platform is None:
         return False
-    with contextlib.suppress(ProcessLookupError):
-        process = os.pidfd_open(platform.pid)
-        try:
-            signal.pidfd_send_signal(process, signal.SIGTERM)
-            if not select.select([process], [], [], _END_SECONDS)[0]:
-                signal.pidfd_send_signal(process, signal.SIGKILL)
-                select.select([process], [], [], _END_SECONDS)
-        finally:
-            os.close(process)
+    _end(platform.pid)
     return True
 
 
 def find(state: Path) -> Platform | None:
-    """The platform that runs for a state folder, or None."""
+    """The platform that runs for a state folder, or None.
+
+    Raises:
+      UnsafeError: The folder, or the file in it that says so, may be somebody else's work.
+    """
     try:
-        found = json.loads((state / "platform.json").read_bytes())
+        private.check(state)
+        with private.opened(state / "platform.json", "rb") as file:
+            found = json.load(file)
         born = found.pop("born")
         platform = Platform(**found)
+    except private.UnsafeError as error:
+        raise _unsafe(state, error) from error
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return platform if born == _born(platform.pid) else None
@@ -169,7 +188,8 @@ def artifacts_in(platform: Platform, bucket: str) -> None:
 def write(state: Path, platform: Platform) -> None:
     """Say, as the supervisor, how it is reached."""
     temporary = state / "platform.json.new"
-    temporary.write_text(json.dumps({**asdict(platform), "born": _born(platform.pid)}))
+    with private.opened(temporary, "wb") as file:
+        file.write(json.dumps({**asdict(platform), "born": _born(platform.pid)}).encode())
     temporary.replace(state / "platform.json")
 
 
@@ -187,9 +207,37 @@ def _born(pid: int) -> str | None:
     return None if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
-def _start(state: Path, checkout: Path, *, feed: bool, progress: Callable[[str], None]) -> Platform:
+def _unsafe(state: Path, error: OSError) -> UnsafeError:
+    return UnsafeError(
+        f"the state folder {state} is not safe to use: {error}; correct that, or name another folder by MLOPS_STATE"
+    )
+
+
+def _end(pid: int) -> None:
+    """End a supervisor, and so all that it runs."""
+    with contextlib.suppress(ProcessLookupError):
+        process = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+            if not select.select([process], [], [], _END_SECONDS)[0]:
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+                select.select([process], [], [], _END_SECONDS)
+        finally:
+            os.close(process)
+
+
+def _start(
+    state: Path, checkout: Path, *, feed: bool, progress: Callable[[str], None], notice: Callable[[str], None]
+) -> Platform:
     log = state / "supervisor.log"
-    command = [sys.executable, "-m", "mlops.engines.embedded.supervisor", str(state.resolve()), str(checkout.resolve())]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "mlops.engines.embedded.supervisor",
+        str(state.resolve()),
+        str(checkout.resolve()),
+    ]
     if feed:
         data_file = checkout / ".cache" / "data" / "Caravan.csv"
         if not data_file.is_file():
@@ -199,7 +247,7 @@ def _start(state: Path, checkout: Path, *, feed: bool, progress: Callable[[str],
             )
         command += ["--data-file", str(data_file)]
     reader, writer = os.pipe()
-    with log.open("ab") as output, os.fdopen(reader, "rb") as report:
+    with private.opened(log, "ab") as output, os.fdopen(reader, "rb") as report:
         try:
             process = subprocess.Popen(
                 [*command, "--report", str(writer)],
@@ -213,15 +261,24 @@ def _start(state: Path, checkout: Path, *, feed: bool, progress: Callable[[str],
         finally:
             os.close(writer)
         error = "it ended while starting"
-        while select.select([report], [], [], _START_SECONDS)[0] and (line := report.readline()):
-            said = json.loads(line)
-            if "progress" in said:
-                progress(said["progress"])
-            elif "ready" in said and (platform := find(state)):
-                process.returncode = 0  # it lives on without us
-                return platform
-            elif "error" in said:
-                error = said["error"]
+        try:
+            while select.select([report], [], [], _START_SECONDS)[0] and (line := report.readline()):
+                said = json.loads(line)
+                if "progress" in said:
+                    progress(said["progress"])
+                elif "notice" in said:
+                    notice(said["notice"])
+                elif "ready" in said and (platform := find(state)):
+                    process.returncode = 0  # it lives on without us
+                    return platform
+                elif "refused" in said:
+                    raise UnsafeError(f"the embedded platform does not start: {said['refused']}")
+                elif "error" in said:
+                    error = said["error"]
+        finally:
+            if process.returncode is None:  # interrupted, or never ready: nothing of it is left behind
+                _end(process.pid)
+                process.wait()
     raise PlatformError(f"the embedded platform does not start: {error}; its log is {log}")
 
 

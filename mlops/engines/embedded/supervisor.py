@@ -7,7 +7,6 @@ Deliberately not: anything about jobs. Started by `platform.up`; a person ends i
 import argparse
 import asyncio
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -16,12 +15,13 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
-from mlops.engines.embedded import api, argo, platform
-from mlops.engines.embedded.bucket import Bucket
+from mlops.engines.embedded import api, argo, loopback, platform, private
+from mlops.engines.embedded.bucket import Bucket, UnconfinedError
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.images import Images
 from mlops.engines.embedded.machine import Machine
@@ -45,8 +45,9 @@ class Supervisor:
         self._checkout = checkout
         self._data_file = data_file
         self._runners: list[web.AppRunner] = []
+        self._guard = loopback.guard(loopback.Peers())
 
-    async def serve(self, say: Say, ready: Callable[[], None]) -> None:
+    async def serve(self, say: Say, notice: Say, ready: Callable[[], None]) -> None:
         """Start everything, and end everything when a signal asks for it."""
         end = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,20 +60,20 @@ class Supervisor:
         try:
             say("opening the state folder")
             store = Store(self._state / "state.db")
-            say("starting the bucket")
+            say("starting bucket and feed")
+            feed = asyncio.ensure_future(self._feed(self._data_file))
             await bucket.start()
+            if bucket.notice:
+                notice(bucket.notice)
             given = {"STORAGE_EMULATOR_HOST": bucket.address}
-            credentials: dict[str, str] = {}
-            feed_url = ca_file = ""
-            if self._data_file is not None:
-                say("starting the feed")
-                feed_url, ca_file, credentials = await self._feed(self._data_file)
+            feed_url, ca_file, credentials = await feed
+            if ca_file:
                 given["NODE_EXTRA_CA_CERTS"] = ca_file
             here = Machine(
                 self._state, self._checkout, processes, Scheduler(machine()), Images(self._checkout), given, credentials
             )
             jobs, workflows = Jobs(here, store), argo.Workflows(here, store)
-            app = web.Application(middlewares=[api.guard])
+            app = web.Application(middlewares=[api.errors])
             NomadApi(here, jobs).add_to(app)
             app.add_subapp("/api/v1/", argo.routes(workflows))
             port = await self._listen(app, None)
@@ -92,18 +93,20 @@ class Supervisor:
             await end.wait()
             _log.info("ending")
         finally:
-            bucket.close()
             for engine in filter(None, (jobs, workflows)):
                 with contextlib.suppress(EmbeddedError):  # a full disk must not keep processes alive
                     await engine.close()
             await processes.close(_END_SECONDS)
+            bucket.close()
             for runner in self._runners:
                 await runner.cleanup()
             if store is not None:
                 store.close()
             platform.forget(self._state)
 
-    async def _feed(self, data_file: Path) -> tuple[str, str, dict[str, str]]:
+    async def _feed(self, data_file: Path | None) -> tuple[str, str, dict[str, str]]:
+        if data_file is None:
+            return "", "", {}
         from mlops.feed import FeedError, make_app, make_tls
 
         client_id, client_secret = secrets.token_urlsafe(24), secrets.token_urlsafe(32)
@@ -113,7 +116,8 @@ class Supervisor:
             raise EmbeddedError(f"the feed does not start: {error}") from error
         context, authority = make_tls(["localhost", "127.0.0.1"])
         ca_file = self._state / "feed-ca.pem"
-        ca_file.write_bytes(authority)
+        with private.opened(ca_file, "wb") as file:
+            file.write(authority)
         port = await self._listen(app, context)
         return (
             f"https://localhost:{port}",
@@ -122,6 +126,7 @@ class Supervisor:
         )
 
     async def _listen(self, app: web.Application, context: ssl.SSLContext | None) -> int:
+        app.middlewares.insert(0, self._guard)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         self._runners.append(runner)
@@ -153,19 +158,17 @@ def main() -> None:
             os.close(report)
             report = None
 
-    with (arguments.state / "supervisor.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell("error", f"another supervisor holds {arguments.state}")
-            sys.exit(1)
-        supervisor = Supervisor(arguments.state, arguments.checkout, arguments.data_file)
-        try:
-            asyncio.run(supervisor.serve(lambda text: tell("progress", text), ready))
-        except (EmbeddedError, OSError) as error:
-            _log.exception("cannot start")
-            tell("error", str(error))
-            sys.exit(1)
+    try:
+        with private.locked(arguments.state / "supervisor.lock", wait=False):
+            supervisor = Supervisor(arguments.state, arguments.checkout, arguments.data_file)
+            asyncio.run(supervisor.serve(partial(tell, "progress"), partial(tell, "notice"), ready))
+    except BlockingIOError:
+        tell("error", f"another supervisor holds {arguments.state}")
+        sys.exit(1)
+    except (EmbeddedError, OSError) as error:
+        _log.exception("cannot start")
+        tell("refused" if isinstance(error, UnconfinedError | private.UnsafeError) else "error", str(error))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from mlops.engines.embedded.errors import EmbeddedError
 
 MARK = "MLOPS_TASK"
 _PR_SET_CHILD_SUBREAPER = 36
+_CONFINEMENT = {"MLOPS_CONFINEMENT": "namespaces", "MLOPS_UNCONFINED": os.environ.get("MLOPS_UNCONFINED", "")}
+"""How what runs here is to confine what it does not trust: as no container does it, whatever a job's own `env` says."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,11 @@ class Processes:
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap_orphans)
         self._start_watchdog()
 
+    @property
+    def mark(self) -> str:
+        """What the value of MARK begins with in everything that is to end when the supervisor does."""
+        return f"{self._mark}/"
+
     def _start_watchdog(self) -> None:
         # Isolated and without site-packages: it is small and up in milliseconds.
         self._watchdog = subprocess.Popen(
@@ -180,7 +187,8 @@ class Processes:
         self._starting += 1
         try:
             # Not on the loop: many starts at once must not keep anyone waiting for an answer.
-            launch = asyncio.to_thread(self._launcher.start, program, command, {**command.env, MARK: mark})
+            environment = {**command.env, **_CONFINEMENT, MARK: mark}
+            launch = asyncio.to_thread(self._launcher.start, program, command, environment)
             pid = await asyncio.shield(launch)
             process = Process(pid, f"{MARK}={mark}".encode(), self._gone)
             self._alive[pid] = process

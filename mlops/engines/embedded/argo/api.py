@@ -12,7 +12,7 @@
                                                      ours: ?plain=true&stream=stdout|stderr, the output as it is
 
 There is one namespace on one machine; whatever a path says is taken. Deliberately not: who may ask
-(`embedded.api.guard`).
+(`embedded.loopback`).
 """
 
 import asyncio
