@@ -1,7 +1,6 @@
 """`mlops models`: the versions in the bucket, whichever lane made them."""
 
 import csv
-import json as jsonlib
 import os
 import sys
 import tempfile
@@ -9,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Protocol
 from urllib.parse import urlsplit
 
 import typer
@@ -17,9 +16,11 @@ import typer
 from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table, when
 from mlops.cli.session import Session
 from mlops.paths import CHECKOUT
+from mlops.text import printable
 
 if TYPE_CHECKING:
     from mlops.registry import VersionSummary
+    from mlops.registry.rows import Row
 
 app = typer.Typer(
     help="Model versions in the bucket: list, show, verify, promote, predict, reproduce.", invoke_without_command=True
@@ -31,6 +32,7 @@ Version = Annotated[
 
 
 _LOOPBACK = ("localhost", "127.0.0.1")
+_AS_WRITTEN: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
 QUALITY = ("best trial", "auc", "baseline", "verified")
 """Columns that say how good a version is; `quality` gives their cells."""
 
@@ -140,20 +142,19 @@ def predict(
     from mlops.registry import rows
 
     registry = Session(stack).registry
-    read: deque[dict[str, Any]] = deque()
+    read: deque[rows.Row] = deque()
 
-    def reading() -> Iterator[dict[str, Any]]:
+    def reading() -> Iterator[rows.Row]:
         for row in rows.read(file):
             read.append(row)
             yield row
 
     with _target(output) as target:
-        write = _write_json if json else _write_csv
-        scored = (read.popleft() | {"prediction": prediction} for prediction in registry.predict(version, reading()))
-        count = write(target, scored)
+        scored = ((read.popleft(), prediction) for prediction in registry.predict(version, reading()))
+        count = (_write_json if json else _write_csv)(target, scored)
         if count == 0:
             raise RefusalError(f"{file} has no rows, so there is nothing to score; give it a header and rows")
-    err.print(f"{count} row(s) scored by {version}.")
+    err.print(f"{count} row(s) scored by {printable(version)}.", markup=False)
 
 
 @app.command()
@@ -229,13 +230,21 @@ def _where_now(recorded: str, supplied: str | None) -> str:
     return recorded
 
 
+class _Writable(Protocol):
+    def write(self, text: str, /) -> int: ...
+
+
 @contextmanager
-def _target(output: Path | None) -> Iterator[IO[str]]:
+def _target(output: Path | None) -> Iterator["_Writable"]:
+    """Where the rows go, as UTF-8 whatever the terminal's language is."""
     if output is None:
-        yield sys.stdout
+        with open(sys.stdout.fileno(), "w", closefd=False, **_AS_WRITTEN) as file:
+            yield _Screen(file) if file.isatty() else file
         return
     try:
-        with tempfile.NamedTemporaryFile("w", dir=output.parent, prefix=f".{output.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=output.parent, prefix=f".{output.name}.", delete=False, **_AS_WRITTEN
+        ) as file:
             try:
                 yield file
                 file.flush()
@@ -249,27 +258,46 @@ def _target(output: Path | None) -> Iterator[IO[str]]:
         raise RefusalError(f"{output} cannot be written ({os.strerror(error.errno or 0)}), so nothing was") from error
 
 
+class _Screen:
+    """A terminal, which no row commands."""
+
+    def __init__(self, terminal: IO[str]):
+        self._terminal = terminal
+
+    def write(self, text: str) -> int:
+        return self._terminal.write(printable(text, keep="\t\r\n"))
+
+
 def _umask() -> int:
     value = os.umask(0)
     os.umask(value)
     return value
 
 
-def _write_csv(target: IO[str], rows: Iterator[dict[str, Any]]) -> int:
+def _write_csv(target: "_Writable", scored: Iterator[tuple["Row", float]]) -> int:
+    """Write rows with a column more: lines of a CSV file as they are, others as cells."""
+    from mlops.registry.rows import PREDICTION, with_column
+
     writer: csv.DictWriter[str] | None = None
     count = 0
-    for count, row in enumerate(rows, 1):
+    for count, (row, prediction) in enumerate(scored, 1):
+        if row.line:
+            if count == 1:
+                target.write(with_column(row.header, PREDICTION))
+            target.write(with_column(row.line, repr(prediction)))
+            continue
+        cells = row.cells_with(prediction)
         if writer is None:
-            writer = csv.DictWriter(target, fieldnames=list(row), lineterminator="\n")
+            writer = csv.DictWriter(target, fieldnames=list(cells), lineterminator="\n")
             writer.writeheader()
-        if (extra := next((name for name in row if name not in writer.fieldnames), None)) is not None:
+        if (extra := next((name for name in cells if name not in writer.fieldnames), None)) is not None:
             raise RefusalError(f"row {count} has the column {extra!r}, which the first row has not; add --json")
-        writer.writerow(row)
+        writer.writerow(cells)
     return count
 
 
-def _write_json(target: IO[str], rows: Iterator[dict[str, Any]]) -> int:
+def _write_json(target: "_Writable", scored: Iterator[tuple["Row", float]]) -> int:
     count = 0
-    for count, row in enumerate(rows, 1):  # noqa: B007 - the count is the result
-        target.write(jsonlib.dumps(row) + "\n")
+    for count, (row, prediction) in enumerate(scored, 1):  # noqa: B007 - the count is the result
+        target.write(row.json_with(prediction) + "\n")
     return count

@@ -239,7 +239,7 @@ def predict(
     from . import rows
 
     for prediction in _registry(bucket).predict(version, rows.read(file)):
-        print(f'{{"prediction": {prediction!r}}}')
+        print(f'{{"{rows.PREDICTION}": {prediction!r}}}')
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from .errors import (
 from .listing import Listing
 from .manifest import EXAMPLES, Alias, File, Manifest, Verification, VersionDetails, VersionSummary, now
 from .records import Records
+from .rows import Row
 from .scorers import scorer_of
 from .scorers.lines import score
 
@@ -165,7 +166,7 @@ class Registry:
             ) from None
         return record
 
-    def predict(self, version: str, rows: Iterable[dict[str, Any]]) -> Iterator[float]:
+    def predict(self, version: str, rows: Iterable[Row | dict[str, Any]]) -> Iterator[float]:
         """Score rows with a version, or with the version an alias points to, streaming.
 
         Args:
@@ -266,10 +267,10 @@ class Registry:
         return record
 
 
-def _encoded(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+def _encoded(rows: Iterable[Row | dict[str, Any]]) -> Iterator[str]:
     for number, row in enumerate(rows, 1):
         try:
-            yield json.dumps(row, allow_nan=False)
+            yield row.json if isinstance(row, Row) else json.dumps(row, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise BadInputError(f"row {number} is no JSON object: {error}") from None
 

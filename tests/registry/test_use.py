@@ -188,11 +188,6 @@ def test_a_scorer_that_answers_something_else_is_not_believed(
     assert not registry.verify(VERSION).passed
 
 
-def test_a_number_in_a_csv_is_a_number_and_text_stays_text(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("a,b,c,d,e\n1,2.5,x,,true\n")
-    assert list(rows.read(tmp_path / "rows.csv")) == [{"a": 1, "b": 2.5, "c": "x", "d": "", "e": "true"}]
-
-
 def test_a_version_id_in_two_models_needs_the_model(registry: Registry, tmp_path: Path) -> None:
     _store(registry, tmp_path)
     _store(registry, tmp_path, model="other-model")
