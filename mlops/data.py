@@ -86,7 +86,7 @@ def push(
     """
     named = _named(sources, feed)
     # What is stored is what was hashed, whatever happens to the source meanwhile: hence the copy.
-    with tempfile.TemporaryDirectory(prefix="mlops-data-") as folder:
+    with _temporary() as folder:
         digests, sizes = {}, {}
         for name, source in named.items():
             copy = Path(folder, name)
@@ -104,6 +104,21 @@ def push(
             target.create(f"{prefix}/{SUMS}", sums)
     uri = f"gs://{bucket}/{prefix}"
     return Pushed(uri, digest, [File(name, sizes[name], digests[name], f"{uri}/{name}") for name in named])
+
+
+@contextmanager
+def _temporary() -> Iterator[str]:
+    folder = None
+    try:
+        with tempfile.TemporaryDirectory(prefix="mlops-data-") as folder:
+            yield folder
+    except OSError as error:
+        where = folder or "the temporary folder"
+        raise DataError(
+            f"the data cannot be kept in {where} ({error.strerror}), so nothing was pushed; make room there, or set "
+            "TMPDIR to a folder with more",
+            exit_code=1,
+        ) from None
 
 
 def _named(sources: Iterable[str], feed: Feed | None) -> dict[str, str]:

@@ -62,6 +62,9 @@ def _known_errors() -> tuple[type[Exception], ...]:
 
 def main() -> None:
     """Run the command; exit code 0 only for success, 2 for bad input, 1 for failures, 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal's encoding does not have is shown as an escape.
+        stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     try:
         sys.exit(app(prog_name=_NAME, standalone_mode=False))
     except KeyboardInterrupt:

@@ -105,7 +105,8 @@ def verify(version: Version, *, stack: Stack = "local", json: Json = False) -> N
         verdict = "passed" if result.passed else "FAILED"
         out.print(
             f"{verdict}: {result.message or f'0 of {result.examples} examples differ'}, "
-            f"largest difference {result.max_difference}"
+            f"largest difference {result.max_difference}",
+            markup=False,
         )
     if not result.passed:
         raise typer.Exit(1)
@@ -154,7 +155,7 @@ def predict(
         count = (_write_json if json else _write_csv)(target, scored)
         if count == 0:
             raise RefusalError(f"{file} has no rows, so there is nothing to score; give it a header and rows")
-    err.print(f"{count} row(s) scored by {printable(version)}.", markup=False)
+    err.print(f"{count} row(s) scored by {version}.", markup=False)
 
 
 @app.command()

@@ -4,12 +4,12 @@ Exit codes are those of every task image: 2 means bad input or a definite no (a 
 that it failed and a repeat may succeed.
 """
 
-import re
+from mlops.text import printable
 
 
 def one_line(text: object) -> str:
     """Fold any text, foreign programs' output included, into one printable line."""
-    return re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in str(text))).strip()[:500]
+    return printable(" ".join(str(text).split()))[:500]
 
 
 class RegistryError(Exception):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
+from mlops.text import printable
+
 if TYPE_CHECKING:
     from .manifest import Record, Verification, VersionSummary
     from .registry import Registry
@@ -215,7 +217,7 @@ def list_versions(
 @app.command()
 def show(bucket: BucketOption, version: ReferenceArgument) -> None:
     """Show a version's manifest, verifications and aliases as JSON."""
-    sys.stdout.write(_registry(bucket).show(version).json_bytes().decode())
+    _print_json(_registry(bucket).show(version))
 
 
 @app.command()
@@ -246,6 +248,8 @@ def main() -> None:
     """Run the program; every error is one line on stderr."""
     logging.basicConfig(format="mlops-registry: %(message)s", level=logging.ERROR)
     logging.getLogger("mlops").setLevel(logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     # As an exception, so that temporary directories and the scorer go with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -271,7 +275,7 @@ def main() -> None:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"mlops-registry: {' '.join(message.split())}", file=sys.stderr)
+    print(f"mlops-registry: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 
@@ -310,12 +314,14 @@ def _registry(bucket: str) -> "Registry":
 
 
 def _print_json(records: "Record | list[VersionSummary]") -> None:
+    """A result as JSON, in ASCII: what others wrote commands no terminal."""
     import json
 
     if isinstance(records, list):
-        print(json.dumps([record.model_dump(mode="json") for record in records], indent=1))
+        told: object = [record.model_dump(mode="json") for record in records]
     else:
-        sys.stdout.write(records.json_bytes().decode())
+        told = records.model_dump(mode="json", by_alias=True)
+    print(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":

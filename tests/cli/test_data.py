@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -233,3 +234,23 @@ def test_the_feeds_files_become_a_refits_data(platform: Mlops, tmp_path: Path) -
     gone = platform("data", "push", "feed:none.csv")
     assert gone.returncode == 2
     assert re.fullmatch(r"mlops: https://localhost:\d+/data/none.csv answered HTTP 404, .*\n", gone.stderr)
+
+
+def test_a_full_temporary_folder_is_told(
+    tmp_path: Path, bucket: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source,) = files(tmp_path, areas="a\n" * 1000)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    # No file may grow beyond 512 bytes: the kernel refuses the write as it does on a full disk.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))
+    try:
+        error = refused(emulator, bucket, source)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "TMPDIR" in str(error)
+    assert str(tmp_path) in str(error)
+    assert error.exit_code == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["areas.csv"]
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    assert "TMPDIR" in str(refused(emulator, bucket, source))

@@ -194,3 +194,25 @@ def test_help_answers(program: Program) -> None:
     assert result.returncode == 0
     for command in ("store", "verify", "list", "show", "promote", "predict"):
         assert command in result.stdout
+
+
+def test_what_others_wrote_commands_no_terminal(task: Program, run_dir: Path) -> None:
+    training = json.loads((run_dir / "training.json").read_text())
+    training["data"]["uri"] = "https://x/\u202e\u009b31m"
+    (run_dir / "training.json").write_text(json.dumps(training))
+    assert task.run("store").returncode == 0
+    for arguments in (("show", VERSION), ("verify", "--json"), ("list", "--json")):
+        done = task.run(*arguments)
+        assert done.returncode == 0
+        assert done.stdout.replace("\n", "").isprintable()
+    assert json.loads(task.run("show", VERSION).stdout)["manifest"]["data"]["uri"] == training["data"]["uri"]
+    refused = task.run("show", "\x1b[31m\u202e")
+    assert refused.returncode == 2
+    assert refused.stderr[:-1].isprintable()
+
+
+def test_a_terminal_that_has_no_such_letter_gets_an_escape(task: Program, run_dir: Path, tmp_path: Path) -> None:
+    file = tmp_path / "é.csv"
+    done = task.run("predict", VERSION, str(file), PYTHONIOENCODING="ascii:strict", LC_ALL="C")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
