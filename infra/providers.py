@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_nomad
 
+from infra import kubeconfig
 from infra.settings import PROJECT, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -86,18 +87,21 @@ def kubernetes(settings: Settings) -> "pulumi_kubernetes.Provider | None":
             f"to register workflow templates with; set either, remove {PROJECT}:kubernetes, or run `mlops up` for the "
             "embedded engine"
         )
-    return pulumi_kubernetes.Provider("kubernetes", context=context, namespace=settings.kubernetes.namespace)
+    # By its name, so that another current context is a change of the provider, which a preview shows.
+    name = kubeconfig.context(context)
+    with kubeconfig.out_of_the_state():
+        return pulumi_kubernetes.Provider("kubernetes", context=name, namespace=settings.kubernetes.namespace)
 
 
 def gke(
-    name: str, settings: Settings, kubeconfig: pulumi.Input[str], identifier: str, opts: pulumi.ResourceOptions
+    name: str, settings: Settings, config: pulumi.Input[str], identifier: str, opts: pulumi.ResourceOptions
 ) -> "pulumi_kubernetes.Provider":
     """The provider of a cluster that the stack provisions.
 
     Args:
         name: The provider's name.
         settings: The stack's settings.
-        kubeconfig: The cluster's kubeconfig; unknown until the cluster exists.
+        config: The cluster's kubeconfig; unknown until the cluster exists.
         identifier: The cluster's physical name. While that stays, a kubeconfig that changed, or is not known, is an
             update of the provider, and not the replacement of everything in the cluster.
         opts: The provider's options.
@@ -107,7 +111,7 @@ def gke(
     assert settings.kubernetes, "the settings were checked"  # noqa: S101
     return pulumi_kubernetes.Provider(
         name,
-        kubeconfig=kubeconfig,
+        kubeconfig=config,
         cluster_identifier=identifier,
         namespace=settings.kubernetes.namespace,
         enable_server_side_apply=True,

@@ -68,7 +68,7 @@ class KubernetesSettings(Model):
     context: Annotated[str, StringConstraints(pattern=r"^\S+$")] | None = Field(
         default=None,
         description="Name of a context in the kubeconfig: an existing cluster. Without one, and without `clusters`, it "
-        "is the current context of the file that KUBECONFIG names, and for the `mlops` command the embedded engine.",
+        "is the current context of the one file that KUBECONFIG names, and for `mlops` the embedded engine.",
     )
     clusters: Mapping[ShortName, ClusterSettings] = Field(
         default={}, description="Clusters that the stack provisions, by name; templates are registered with each."

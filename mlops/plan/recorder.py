@@ -10,7 +10,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from infra.settings import PROJECT, ROOT, SettingsError, read_config
 from mlops import confinement
@@ -20,8 +22,8 @@ from mlops.text import printable
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 _NOMAD = "http://127.0.0.1:4646"
 """Stands for the address of a stack that names none; the program is not to know that it is being recorded."""
-_KUBECONFIG = "/nowhere/kubeconfig"
-"""Stands for the cluster of a stack that names none; nothing reads it."""
+_CONTEXT = "current"
+"""Stands for the context of a stack that names none: whichever is current where it is deployed."""
 _SECONDS = 300
 
 
@@ -68,15 +70,21 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: boo
         "secret": sorted(secret),
     }
     program = Path(__file__).with_name("program.py")
-    with tempfile.TemporaryDirectory(prefix="mlops-plan-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="mlops-plan-") as folder,
+        # Its own folder, since the program's home is empty.
+        tempfile.TemporaryDirectory(prefix="mlops-cluster-") as beside,
+    ):
         environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         # An empty home: no credentials file of the caller's is found by a provider's library.
         environment |= {"HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
-        environment |= {"NOMAD_ADDR": _NOMAD, "KUBECONFIG": _KUBECONFIG}
+        kubeconfig = Path(beside) / "kubeconfig"
+        kubeconfig.write_text(json.dumps(_kubeconfig(config)))
+        environment |= {"NOMAD_ADDR": _NOMAD, "KUBECONFIG": str(kubeconfig)}
         # -P: the folder of `program.py` is not on the path, where its modules could hide others' of the same name.
         command = [sys.executable, "-P", str(program), str(root)]
         if confine:
-            command = confinement.confined(command, root, [root, program])
+            command = confinement.confined(command, root, [root, program, kubeconfig])
         try:
             finished = subprocess.run(
                 command,
@@ -106,3 +114,10 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: boo
             f"the program of stack {stack} wrote an inventory that is none, so it cannot be planned; a program only "
             "registers resources"
         ) from None
+
+
+def _kubeconfig(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A kubeconfig that has the stack's context, without an address or a credential."""
+    kubernetes = config.get(f"{PROJECT}:kubernetes")
+    context = (kubernetes.get("context") if isinstance(kubernetes, Mapping) else None) or _CONTEXT
+    return {"current-context": context, "contexts": [{"name": context}]}

@@ -24,7 +24,11 @@ needs_pulumi = pytest.mark.skipif(
     reason="the program `pulumi` is not on PATH, so the program was tried under Pulumi's mocks only; install it",
 )
 PACKAGES = ("gcp", "kubernetes", "nomad", "random", "tls")
-ENGINES = {"NOMAD_ADDR": "http://127.0.0.1:4646", "KUBECONFIG": "/nowhere/kubeconfig", "MLOPS_NOMAD": "stand-in"}
+ENGINES = {
+    "NOMAD_ADDR": "http://127.0.0.1:4646",
+    "KUBECONFIG": str(Path(__file__).with_name("kubeconfig.yaml")),
+    "MLOPS_NOMAD": "stand-in",
+}
 """Where the recorder lets a program believe engines to be that its stack does not name; nothing asks there. Hooks that
 would ask a real Nomad are told of the stand-in: what they do is tried on a real one, in `test_inside.py`."""
 

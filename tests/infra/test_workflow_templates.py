@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra import images, naming, providers, settings
+from infra import images, kubeconfig, naming, providers, settings
 from infra.settings import ROOT, Settings, SettingsError
 from infra.workloads import pipelines
 from infra.workloads.workflow_templates import WorkflowTemplates
@@ -296,6 +297,49 @@ def test_without_a_cluster_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         "to register workflow templates with; set either, remove hybrid-mlops:kubernetes, or run `mlops up` for the "
         "embedded engine"
     )
+
+
+def _kubeconfig(path: Path, current: str | None, *names: str) -> str:
+    path.write_text(yaml.safe_dump({"current-context": current, "contexts": [{"name": name} for name in names]}))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("write", "wanted", "said"),
+    [
+        (lambda path: f"{_kubeconfig(path, 'a', 'a')}:/other", None, "KUBECONFIG names more than one file"),
+        (lambda path: f"{path}/none", None, "cannot be read (No such file or directory)"),
+        (lambda path: str(path.parent), None, "cannot be read (Is a directory)"),
+        (lambda path: _kubeconfig(path, None, "a"), None, "has no current context"),
+        (lambda path: _kubeconfig(path, "b", "a"), None, "has no context b"),
+        (lambda path: _kubeconfig(path, "a", "a"), "other", "has no context other, so there is no cluster"),
+        (lambda path: path.write_text("[1]") and str(path), None, "is no kubeconfig"),
+        (lambda path: path.write_text("a: [") and str(path), None, "is not YAML"),
+        (lambda path: path.write_bytes(b"\xff") and str(path), None, "is no text"),
+    ],
+)
+def test_a_kubeconfig_that_names_no_cluster_is_refused_in_one_line(
+    write: Any, wanted: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pulumi's preview would pass, and `up` would fail, or register nothing."""
+    monkeypatch.setenv("KUBECONFIG", write(tmp_path / "kubeconfig"))
+    with pytest.raises(SettingsError) as raised:
+        kubeconfig.context(wanted)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_no_path_of_a_kubeconfig_is_registered_and_the_current_context_is_by_its_name(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is registered is state: of whoever was there last."""
+    (provider,) = record("local", root=tree).of_type("pulumi:providers:kubernetes")
+    assert provider.inputs == {"context": "current", "namespace": settings.load("local").kubernetes.namespace}
+    monkeypatch.setenv("KUBECONFIG", _kubeconfig(tmp_path / "kubeconfig", "second", "first", "second"))
+    assert kubeconfig.context(None) == "second"
+    with kubeconfig.out_of_the_state():
+        assert "KUBECONFIG" not in os.environ
+    assert os.environ["KUBECONFIG"] == str(tmp_path / "kubeconfig")
 
 
 def test_a_stack_without_the_section_has_nothing_of_kubernetes(tree: Path) -> None:
