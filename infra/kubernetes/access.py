@@ -38,6 +38,8 @@ ARTIFACTS = "runs"
 """What everything begins with that a run leaves in the artifact bucket, logs among it. Without a slash: before Spark's
 connector writes `runs/x` it asks whether there is an object `runs`, and a refusal would fail it."""
 _ARTIFACTS = Objects("artifacts", _WRITE, ARTIFACTS)
+_SCORING, _SCORED = "scoring/", "scored/"
+"""What is handed to the step that loads a model, and what it gives back: apart from all else in the artifact bucket."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Needs:
 
     executor: bool = True
     """Whether it runs steps of Argo, which report their results to the cluster."""
+    artifacts: bool = True
+    """Whether it reads and writes artifacts and logs of runs."""
     rules: tuple[Mapping[str, list[str]], ...] = ()
     """Rules in the workloads' namespace."""
     objects: tuple[Objects, ...] = ()
@@ -82,8 +86,18 @@ NEEDS: Mapping[str, Needs] = {
     "registry": Needs(
         # To read and to add, never to replace or delete: what was stored stays as it is.
         # Only who may list a bucket is told that an object is not there, which the registry asks before it adds one.
-        objects=(Objects("models", _LIST), Objects("models", _READ, "models/"), Objects("models", _CREATE, "models/")),
+        objects=(
+            Objects("models", _LIST),
+            Objects("models", _READ, "models/"),
+            Objects("models", _CREATE, "models/"),
+            Objects("artifacts", _WRITE, _SCORING),
+            Objects("artifacts", _READ, _SCORED),
+        ),
         libraries=True,
+    ),
+    # A model is code: whatever it does, it has no more than the version that it is of, and adds its predictions.
+    "scorer": Needs(
+        artifacts=False, objects=(Objects("artifacts", _READ, _SCORING), Objects("artifacts", _CREATE, _SCORED))
     ),
 }
 
@@ -124,7 +138,7 @@ class CloudAccess(pulumi.ComponentResource):
         self.grants = []
         for role, account in settings.kubernetes.service_accounts.items():
             needs, member = NEEDS.get(role, Needs()), names.principal(settings, account)
-            for objects in (_ARTIFACTS, *needs.objects):
+            for objects in (*([_ARTIFACTS] if needs.artifacts else []), *needs.objects):
                 self.grants.append(_granted(f"{name}-{role}", objects, member, foundation, below))
             if needs.libraries:
                 maven = foundation.registry.maven
@@ -198,6 +212,7 @@ def _granted(
     name: str, objects: Objects, member: str, foundation: Foundation, opts: pulumi.ResourceOptions
 ) -> storage.BucketIAMMember:
     kind = objects.role.rpartition(".")[2].removeprefix("object").removeprefix("legacyBucket").lower()
+    place = f"-{objects.prefix.rstrip('/')}" if objects.prefix in (_SCORING, _SCORED) else ""
     return foundation.buckets.grant(
-        f"{name}-{objects.use}-{kind}", objects.use, objects.role, member, prefix=objects.prefix, opts=opts
+        f"{name}-{objects.use}-{kind}{place}", objects.use, objects.role, member, prefix=objects.prefix, opts=opts
     )

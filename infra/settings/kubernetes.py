@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
 from infra.settings.fields import (
     CpuPlatform,
@@ -77,7 +77,8 @@ class KubernetesSettings(Model):
         description="Namespace of templates, workflows and SparkApplications; it exists, or is made in `clusters`."
     )
     service_accounts: Mapping[VariableName, DnsLabel] = Field(
-        description="Kubernetes service accounts by role; every pipeline's README says what its roles need."
+        description="Kubernetes service accounts by role; every pipeline's README says what its roles need. Where "
+        "none is given for `scorer`, it is `scorer`."
     )
     pools: Mapping[VariableName, PoolSettings] = Field(
         default={},
@@ -88,3 +89,9 @@ class KubernetesSettings(Model):
         description="URL of the Maven repository that Java libraries are published to; without one it is the stack's "
         "own in Artifact Registry, beside `gcp`, and else they are stored with their version only.",
     )
+
+    @field_validator("service_accounts")
+    @classmethod
+    def _scorer(cls, given: Mapping[str, str]) -> Mapping[str, str]:
+        """The role that loads models is newer than stack files that do not name it, and is never another one's."""
+        return {"scorer": "scorer", **given}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 IMAGES = ("spark-features", "h2o-trainer", "mojo-packager", "registry")
 """Folders of `images/` that the templates run."""
 
-SERVICE_ACCOUNTS = ("workflows", "spark", "trainer", "registry")
+SERVICE_ACCOUNTS = ("workflows", "spark", "trainer", "registry", "scorer")
 """Roles; what each touches stands in the README."""
 
 STEPS = ("control", "spark-driver", "spark-executor", "train", "select", "package", "evaluate", "registry")

@@ -4,7 +4,8 @@ Owns: what runs after what, with which inputs, limits, retries and identities. D
 knows no stack: whatever differs between stacks comes from the `Context`. What the steps do is the images' business.
 
 Where a step leaves its files in the artifact bucket: `runs/<uid of the workflow that made them>/...`. So a memoised
-result names the run it came from, and nothing that one run wrote is ever overwritten by another.
+result names the run it came from, and nothing that one run wrote is ever overwritten by another. What is handed to the
+step that loads a model, and back, lies apart, in `scoring/<uid>/` and `scored/<uid>/`: it may touch nothing else.
 """
 
 import re
@@ -41,6 +42,8 @@ CACHE = "model-refit-cache"
 
 UID = "{{workflow.uid}}"
 RUN = f"runs/{UID}"
+SCORING, SCORED = f"scoring/{UID}", f"scored/{UID}"
+"""What the scorer reads, and what it leaves."""
 RUN_LABEL = "hybrid-mlops/run"
 STEP_LABEL = "hybrid-mlops/step"
 SPARK_API = "sparkoperator.k8s.io/v1beta2"
@@ -107,7 +110,7 @@ def model_refit(context: Context) -> WorkflowTemplate:
         )  # fmt: skip
         trials = _trials(context)
         store = _store(context)
-        verify = _verify(context)
+        fetch, score, verify = _fetch(context), _score(context), _verify(context)
         publish = _publish(context)
 
         with DAG(name="refit"):
@@ -164,7 +167,19 @@ def model_refit(context: Context) -> WorkflowTemplate:
                 ],
                 dependencies=["baseline", "package"],
             )
-            Task(name="verify", template=verify, dependencies=["store"])
+            Task(name="fetch", template=fetch, dependencies=["store"])
+            Task(
+                name="score",
+                template=score,
+                arguments=[Artifact(name="version", from_="{{tasks.fetch.outputs.artifacts.version}}")],
+                dependencies=["fetch"],
+            )
+            Task(
+                name="verify",
+                template=verify,
+                arguments=[Artifact(name="scored", from_="{{tasks.score.outputs.artifacts.scored}}")],
+                dependencies=["score"],
+            )
             if publish is not None:
                 Task(
                     name="publish",
@@ -610,6 +625,43 @@ def _store(context: Context) -> Container:
     )  # fmt: skip
 
 
+def _fetch(context: Context) -> Container:
+    """The stored version, checked file by file, for the step that loads it."""
+    return _container(
+        context,
+        "fetch",
+        image="registry",
+        account="registry",
+        pool="workflows",
+        step="registry",
+        command=["mlops-registry"],
+        args=["fetch", "--output", "/outputs/version"],
+        outputs=[_folder("version", "/outputs/version", f"{SCORING}/{{{{pod.name}}}}")],
+        env=_version_env(context),
+        deadline=1800,
+    )
+
+
+def _score(context: Context) -> Container:
+    """The one step that loads a model. Whatever that does, its account reads what was fetched, and adds predictions."""
+    return _container(
+        context,
+        "score",
+        image="registry",
+        account="scorer",
+        pool="workflows",
+        step="registry",
+        command=["mlops-registry"],
+        args=["score", "--input", "/inputs/version", "--output", "/outputs/scored"],
+        inputs=[Artifact(name="version", path="/inputs/version")],
+        outputs=[_folder("scored", "/outputs/scored", f"{SCORED}/{{{{pod.name}}}}")],
+        env=[Env(name="MLOPS_CONFINEMENT", value="container")],
+        deadline=1800,
+        # Its account may not write where logs are kept. What became of the version is what `verify` says.
+        archive_location=m.ArtifactLocation(archive_logs=False),
+    )
+
+
 def _verify(context: Context) -> Container:
     return _container(
         context,
@@ -619,7 +671,8 @@ def _verify(context: Context) -> Container:
         pool="workflows",
         step="registry",
         command=["mlops-registry"],
-        args=["verify"],
+        args=["record", "--input", "/inputs/scored"],
+        inputs=[Artifact(name="scored", path="/inputs/scored")],
         env=_version_env(context),
         deadline=1800,
     )
@@ -725,6 +778,7 @@ def _container(
     inputs: list[Any] | None = None,
     outputs: list[Any] | None = None,
     env: list[Env] | None = None,
+    **more: Any,
 ) -> Container:
     size = context.sized(step or name)
     return Container(
@@ -754,6 +808,7 @@ def _container(
             backoff=m.Backoff(duration="5s", factor=IntOrString(root="2"), max_duration="5m"),
         ),
         **_placed(context, pool),
+        **more,
     )
 
 

@@ -95,6 +95,24 @@ def _command(container: Part, _: Stack) -> Iterator[str]:
         yield "command is not set"
 
 
+def _loads_a_model(template: Part) -> str:
+    """What of the registry's program a template runs that loads a model; empty if nothing."""
+    words = [str(word) for key in ("command", "args") for word in template.each("container", key)]
+    registry = words[0].rpartition("/")[2] if words else ""
+    return words[1] if registry == "mlops-registry" and words[1:] and words[1] in ("score", "verify") else ""
+
+
+def _loads_apart(spec: Part, _: Stack) -> Iterator[str]:
+    templates = [spec.inner(one, "") for one in spec.each("templates")]
+    others = [one.get("serviceAccountName") for one in templates if not _loads_a_model(one)]
+    for template in templates:
+        what, account = _loads_a_model(template), template.get("serviceAccountName")
+        if what == "verify":
+            yield f"template {template.get('name')} loads a model, and has the right to record what became of it"
+        elif what and (account is None or account in others or account == spec.get("serviceAccountName")):
+            yield f"template {template.get('name')} loads a model as {account or 'the workflow'}, like other steps"
+
+
 def _left_over(template: Part, _: Stack) -> Iterator[str]:
     if template.get("resource", "action") not in ("create", "apply"):
         return
@@ -344,6 +362,17 @@ RULES = (
         types=WORKFLOWS,
         parts=containers,
         check=_command,
+    ),
+    Rule(
+        id="workflow-loads-apart",
+        level=Level.MANDATORY,
+        holds="A step that loads a stored model has an account that no other step has, and records no verdict.",
+        why="A model is code: what it does is done by the step's account, and one that stores or records may add "
+        "versions and verifications (docs/adr/0015-what-loads-a-model-runs-alone.md).",
+        fix="Run mlops-registry fetch, score and record as three steps, score with the account of the role scorer.",
+        types=WORKFLOWS,
+        parts=workflows.specs,
+        check=_loads_apart,
     ),
     Rule(
         id="workflow-left-over",

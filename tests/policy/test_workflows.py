@@ -205,6 +205,19 @@ CASES = (
         put("spec", "templateDefaults", to={"retryStrategy": {"limit": "2", "backoff": {"duration": "5s"}}}),
         "template trials: it has both",
     ),
+    Case(
+        "workflow-loads-apart",
+        REFIT,
+        template("score", "serviceAccountName", to="registry"),
+        "template score loads a model as registry, like other steps",
+    ),
+    Case("workflow-loads-apart", REFIT, template("score", "serviceAccountName", to=None), "as the workflow"),
+    Case(
+        "workflow-loads-apart",
+        REFIT,
+        template("verify", "container", "args", to=["verify"]),
+        "template verify loads a model, and has the right to record",
+    ),
     *(
         Case(
             "workflow-command", of, template(step, "container", "command", to=None), f"template {step}, container main"
@@ -302,7 +315,7 @@ def test_the_rules_look_at_every_container_of_the_refit():
     assert {container.where for container in pods.containers(refit)} == {
         *(
             f"template {step}, container main"
-            for step in ("train", "select", "store", "verify", "publish", "record", "driver-logs")
+            for step in ("train", "select", "store", "fetch", "score", "verify", "publish", "record", "driver-logs")
         ),
         *(
             f"template {step}, SparkApplication, {role}"

@@ -9,6 +9,7 @@ import pytest
 from infra.kubernetes import access, names
 from infra.kubernetes.cluster import kubeconfig
 from infra.settings import ROOT
+from infra.settings.kubernetes import KubernetesSettings
 from mlops.plan import UNKNOWN
 from mlops.plan.permissions import permissions
 from tests.infra.kubernetes.conftest import ADMINISTRATOR, Recorded
@@ -100,6 +101,7 @@ def test_everything_comes_after_what_it_needs(recorded: Recorded, cluster: str) 
 
 def test_workloads_touch_what_they_need_and_nobody_can_undo_a_stored_version(recorded: Recorded) -> None:
     touched: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    handed: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for grant in recorded.preview.of_type("gcp:storage/bucketIAMMember:BucketIAMMember"):
         _, of_a_cluster, account = grant.inputs["member"].rpartition("/sa/")
         if not of_a_cluster:
@@ -107,8 +109,10 @@ def test_workloads_touch_what_they_need_and_nobody_can_undo_a_stored_version(rec
         bucket = grant.inputs["bucket"].removeprefix("hybrid-mlops-dev-")
         touched[account].add((bucket, grant.inputs["role"].removeprefix("roles/storage.")))
         if bucket != "data" and not grant.inputs["role"].endswith("legacyBucketReader"):
-            below = {"artifacts": "runs", "models": "models/"}[bucket]
-            assert f'/objects/{below}")' in grant.inputs["condition"]["expression"], "no more than its part of a bucket"
+            expression = grant.inputs["condition"]["expression"]
+            parts = {"artifacts": ("runs", "scoring/", "scored/"), "models": ("models/",)}[bucket]
+            (below,) = [part for part in parts if f'/objects/{part}")' in expression]
+            handed[account].add((below, grant.inputs["role"].removeprefix("roles/storage.")))
     artifacts = ("artifacts", "objectUser")
     assert touched == {
         "workflows": {artifacts},
@@ -116,15 +120,27 @@ def test_workloads_touch_what_they_need_and_nobody_can_undo_a_stored_version(rec
         "trainer": {artifacts},
         "registry": {
             artifacts,
+            ("artifacts", "objectViewer"),
             *(("models", role) for role in ("legacyBucketReader", "objectViewer", "objectCreator")),
         },
+        "scorer": {("artifacts", "objectViewer"), ("artifacts", "objectCreator")},
         "argo-server": {("artifacts", "objectViewer")},
+    }
+    # What loads a model reads what was fetched for it, adds what it predicts, and has nothing else.
+    assert handed["scorer"] == {("scoring/", "objectViewer"), ("scored/", "objectCreator")}
+    assert handed["registry"] == {
+        *(("runs", "objectUser"), ("scoring/", "objectUser"), ("scored/", "objectViewer")),
+        *(("models/", role) for role in ("objectViewer", "objectCreator")),
     }
     rules: dict[str, list[Any]] = {
         r.inputs["metadata"]["name"]: r.inputs["rules"] for r in recorded.inside("eu") if r.type.endswith(":Role")
     }
     reports = {name for name, own in rules.items() if any("workflowtaskresults" in r["resources"] for r in own)}
-    assert reports == {"workflows", "trainer", "registry"}, "Spark's pods are no steps of Argo"
+    assert reports == {"workflows", "trainer", "registry", "scorer"}, "Spark's pods are no steps of Argo"
+    assert [rule["resources"] for rule in rules["scorer"]] == [["workflowtaskresults"]]
+    assert [rule for rule in rules["workflows"] if "pods/log" in rule["resources"]] == [
+        {"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list"]}
+    ]
     submits = {name for name, own in rules.items() if any("sparkapplications" in r["resources"] for r in own)}
     assert submits == {"workflows"}
     verbs = {verb for own in rules.values() for rule in own for verb in rule["verbs"]}
@@ -187,3 +203,10 @@ def test_failed_runs_are_told_to_the_channels_of_the_stack(recorded: Recorded) -
     assert '"WorkflowFailed" OR "WorkflowTimedOut"' in "".join(filters)
     assert '"SparkApplicationFailed"' in "".join(filters)
     assert all(told.urn in alert.dependencies for alert in alerts)
+
+
+def test_a_stack_file_from_before_the_role_of_the_scorer_gives_it_an_account_of_its_own() -> None:
+    old = {"namespace": "mlops", "service_accounts": {"workflows": "workflows", "registry": "registry"}}
+    assert KubernetesSettings.model_validate(old).service_accounts == {**old["service_accounts"], "scorer": "scorer"}
+    old["service_accounts"]["scorer"] = "refit-scorer"
+    assert KubernetesSettings.model_validate(old).service_accounts["scorer"] == "refit-scorer"

@@ -187,6 +187,7 @@ NO_MEANING: dict[str, dict[str, str]] = {
         **dict.fromkeys(("securityContext", "metadata", "executor", "priorityClassName"), _PODS),
         **dict.fromkeys(("nodeSelector", "tolerations", "affinity", "schedulerName"), "there is one machine"),
         "metrics": "nothing collects metrics on one machine",
+        "archiveLocation": "logs are always kept, in the state folder",
     },
     "container": {
         **dict.fromkeys(("imagePullPolicy",), "nothing is pulled on one machine"),

@@ -196,6 +196,8 @@ class Steps:
             **image.env,
             **await machine.code(),
             **{one["name"]: places.argument(str(one.get("value", ""))) for one in spec.get("env", ())},
+            # There is no container, whatever the definition says: a model is confined by namespaces.
+            "MLOPS_CONFINEMENT": "namespaces",
         }
         if any("\x00" in value for value in (*argv, *environment.values())):
             raise EmbeddedError("a value holds a NUL character, which neither arguments nor environment can carry")
