@@ -21,6 +21,26 @@ _LONGEST = 2048
 """A dispatch's parameters are kept by the engine for as long as the run is; none needs more."""
 
 
+_LONGEST_PREFIX = 600
+"""Of the 1,024 characters of an object's name; below the prefix stand model, version id and a file's path."""
+
+_LABEL = r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?"
+_METADATA = ("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal")
+
+RUN_FILES = (
+    "examples.json",
+    "failed.json",
+    "manifest.json",
+    "metrics.json",
+    "model",
+    "stored",
+    "training.json",
+    "training.json.part",
+    "verifications",
+)
+"""What a training's directory holds beside the files that parameters name."""
+
+
 class ParameterError(Exception):
     """A run's parameters cannot be used; the message is one line."""
 
@@ -35,7 +55,7 @@ class Parameter(_Model):
     type: Literal["string", "integer", "number"]
     description: Annotated[str, Field(pattern=r"^\S[^\n]*$")]
     pattern: str | None = None
-    format: Literal["data-url", "gs-uri", "relative-path"] | None = None
+    format: Literal["data-url", "gs-uri", "relative-path", "run-path"] | None = None
     minimum: int | float | None = None
     maximum: int | float | None = None
     required: bool = False
@@ -266,9 +286,18 @@ def _no_data_url(text: str) -> str | None:
         return "names no host"
     if where := credentials.in_address(text):
         return f"holds a credential ({where}), which would be readable by everyone who may read runs"
+    if parts.scheme == "salesforce+https" and (parts.path.strip("/") or "?" in text or "#" in text):
+        return "names more of Salesforce than its host"
+    if parts.hostname.rstrip(".") in _METADATA:
+        return "is where clouds keep their credentials"
     try:
         address = ipaddress.ip_address(parts.hostname)
     except ValueError:
+        # WHATWG, whose rules the training has, takes a name that ends in a number for an IPv4 address.
+        if not re.fullmatch(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", parts.hostname) or re.search(
+            r"(^|\.)([0-9]+|0x[0-9a-f]*)\.?$", parts.hostname
+        ):
+            return "names no host that there can be"
         return None
     # The training refuses what a name resolves to; an address can be refused before anything is started.
     return "is a link-local address, where clouds keep their credentials" if address.is_link_local else None
@@ -276,10 +305,13 @@ def _no_data_url(text: str) -> str | None:
 
 def _no_gs_uri(text: str) -> str | None:
     """Why a text is no bucket with a prefix, as the registry takes them; none if it is one."""
-    if ".." in text or not re.fullmatch(
-        r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[0-9A-Za-z_][0-9A-Za-z._-]{0,199}){0,8}", text
-    ):
+    found = re.fullmatch(
+        rf"gs://(?P<bucket>{_LABEL}(\.{_LABEL})*)(?P<prefix>(/[0-9A-Za-z_][0-9A-Za-z._-]{{0,199}}){{0,8}})", text
+    )
+    if ".." in text or not found or not 3 <= len(found["bucket"]) <= 222:
         return "is not gs://BUCKET or gs://BUCKET/PREFIX"
+    if len(found["prefix"]) > _LONGEST_PREFIX:
+        return f"has a prefix of more than {_LONGEST_PREFIX} characters, below which an object's name would be too long"
     return None
 
 
@@ -295,9 +327,23 @@ def _no_relative_path(text: str) -> str | None:
     return "has two dots in a row, which no stored file may have" if ".." in text else None
 
 
-_FORMATS = {"data-url": _no_data_url, "gs-uri": _no_gs_uri, "relative-path": _no_relative_path}
+def _no_run_path(text: str) -> str | None:
+    """Why a text is no path below a training's directory that the training leaves free; none if it is one."""
+    first = text.partition("/")[0]
+    if first in RUN_FILES:
+        return f"is where the training itself writes {first}"
+    return _no_relative_path(text)
+
+
+_FORMATS = {
+    "data-url": _no_data_url,
+    "gs-uri": _no_gs_uri,
+    "relative-path": _no_relative_path,
+    "run-path": _no_run_path,
+}
 _EXAMPLES = {
     "data-url": "salesforce+https://HOST, or an http(s) address that needs no credential",
     "gs-uri": "gs://BUCKET/PREFIX",
     "relative-path": "a path such as predictions.csv",
+    "run-path": "a path such as predictions.csv",
 }

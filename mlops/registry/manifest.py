@@ -24,7 +24,10 @@ from .names import FORMAT, AliasName, FilePath, ModelName, VersionId
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Format = Annotated[str, StringConstraints(pattern=rf"^{FORMAT}$")]
-Text = Annotated[str, StringConstraints(max_length=2048, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_PRINTED = r"^[^\x00-\x1f\x7f]*$"
+Text = Annotated[str, StringConstraints(max_length=2048, pattern=_PRINTED)]
+# An address has 2,048 characters where a run gives it, and up to three times as many as a training records it.
+Address = Annotated[str, StringConstraints(max_length=8192, pattern=_PRINTED)]
 Lane = Literal["nomad", "argo"]
 EXAMPLES = "examples.json"
 Scalar = bool | int | float | str | None
@@ -67,7 +70,7 @@ class Data(Record):
         schema_: its columns, in order (`schema` in JSON).
     """
 
-    uri: Text
+    uri: Address
     generation: Text | None = None
     sha256: Sha256
     rows: int = Field(ge=0)

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { InputError, keepSecret } from './errors.js';
 
 /** Files and folders of a run's directory that DATA_PATH and PREDICTION_PATH must not touch. */
-export const RESERVED = ['model', 'examples.json', 'metrics.json', 'training.json', 'training.json.part', 'failed.json', 'manifest.json', 'verifications'];
+export const RESERVED = ['model', 'examples.json', 'metrics.json', 'training.json', 'training.json.part', 'failed.json', 'manifest.json', 'verifications', 'stored'];
 
 /** The run's own directory: absolute and plain. Read before all else, since failures are recorded in it. */
 export function readRunDir(env) {
@@ -90,7 +90,7 @@ function readName(env, name, pattern) {
 function readNumber(env, name, { integer = false, minimum, above, maximum, fallback }) {
   const text = env[name] ?? '';
   if (text === '') return fallback;
-  const pattern = integer ? /^\d{1,10}$/ : /^\d{1,10}(\.\d{1,20})?([eE][+-]?\d{1,2})?$/;
+  const pattern = integer ? /^\d{1,10}$/ : /^\d{1,10}(\.\d{1,200})?([eE][+-]?\d{1,2})?$/;
   const value = pattern.test(text) ? Number(text) : NaN;
   if (!(value >= (minimum ?? above) && value <= maximum && value !== above)) {
     const range = above === undefined ? `from ${minimum} to ${maximum}` : `above ${above}, at most ${maximum}`;

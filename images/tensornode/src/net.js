@@ -92,10 +92,13 @@ export function publicUrl(text) {
   } catch {
     return oneLine(text, 200);
   }
-  for (const name of [...url.searchParams.keys()]) {
-    if (/sig|token|secret|key|passw|credential|auth/i.test(name)) url.searchParams.set(name, 'REDACTED');
-  }
+  // By the text: URLSearchParams would write everything else anew, longer and in another form.
+  url.search = url.search.replace(/[^?&]+/g, (pair) => {
+    const [name] = new URLSearchParams(pair).keys();
+    return /sig|token|secret|key|passw|credential|auth/i.test(name) ? `${pair.split('=')[0]}=REDACTED` : pair;
+  });
   if (url.username || url.password) url.username = url.password = '';
+  url.hash = '';
   return url.href;
 }
 

@@ -228,6 +228,8 @@ test('trouble that does not pass ends as a failure that may be repeated', async 
 
 test('what is recorded of a URL holds no signature', async () => {
   assert.equal(publicUrl('https://host/x?a=1&X-Goog-Signature=abc&token=t'), 'https://host/x?a=1&X-Goog-Signature=REDACTED&token=REDACTED');
+  const rest = 'https://host/x?select=a,b&filter=(b,eq,1)|c&empty&to%6ben';
+  assert.equal(publicUrl(`${rest}=hunter2&u=http://b?key=c#access_token=d`), `${rest}=REDACTED&u=http://b?key=REDACTED`);
   const { url } = await serve((_, response) => reply(response, 'x', { status: 404 }));
   await run(`${url}/x?sig=hunter2`).catch((error) => assert.ok(!error.message.includes('hunter2'), error.message));
   assert.match((await answered(text)).uri, /^http:\/\/localhost:\d+\/data$/);
