@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from decimal import Context, Decimal
+from typing import Any
 
 import pytest
 
@@ -160,7 +161,7 @@ print(json.dumps([parameter.name for parameter in PARAMETERS]))
 """
 
 
-def asked(*command: str, of: object) -> list[dict[str, str]]:
+def asked(*command: str, of: object) -> Any:
     done = subprocess.run([*command, json.dumps(of)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
