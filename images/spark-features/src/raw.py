@@ -122,7 +122,7 @@ def look(uri: str, stream: Any) -> Raw:
     raw.line_end = "\r" if source.one_line else "\n"
     raw.sha256, raw.size = source.digest.hexdigest(), source.size
     if not raw.header:
-        raise InputError(f"{uri}: is empty; push the raw data again")
+        raise InputError(f"{uri}: is empty; push a file that holds the rows")
     if raw.malformed > MAX_MALFORMED:
         raise InputError(
             f"{uri}: {raw.malformed} of {raw.records} rows are malformed, the first on {raw.example}; "

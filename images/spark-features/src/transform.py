@@ -190,7 +190,9 @@ def _object(
     found = {row["problem"]: row for row in told.collect()}
     good = found.get(None)
     if good and good["conflict"]:
-        raise InputError(f"{uri}: the Id {good['conflict']} stands for different records; push the data again")
+        raise InputError(
+            f"{uri}: the Id {good['conflict']} stands for different records; give each its own, and push the new file"
+        )
     kept = good["records"] if good else 0
     reasons = ("malformed", "null", "not_an_integer", *(["unknown_label"] if target else []))
     counts = {reason: found[reason]["rows"] if reason in found else 0 for reason in reasons}

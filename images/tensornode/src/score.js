@@ -91,19 +91,28 @@ function readRow(line, names, where) {
     throw new InputError(`${where} is not JSON; give one row object a line`);
   }
   if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new InputError(`${where} is not a JSON object; give one row object a line`);
-  // JSON.parse keeps the last of two equal keys. Outside of texts, each colon belongs to a key.
-  if (line.replace(/"(?:[^"\\]|\\.)*"/g, '').split(':').length - 1 !== countKeys(row)) throw new InputError(`${where} has a key twice; give each once`);
+  if (countColons(line) !== countKeys(row)) throw new InputError(`${where} has a key twice; give each once`);
   return names.map((name) => readAttribute(name, row[name], where));
+}
+
+/** The colons of a JSON text outside of its strings: one for each key. JSON.parse itself keeps the last of two equal keys. */
+function countColons(line) {
+  let count = 0;
+  for (let at = 0; at < line.length; at += 1) {
+    if (line[at] === ':') count += 1;
+    else if (line[at] === '"') for (at += 1; line[at] !== '"'; at += 1) if (line[at] === '\\') at += 1;
+  }
+  return count;
 }
 
 function countKeys(row) {
   let count = 0;
   const found = [row];
   for (const value of found) {
-    if (typeof value !== 'object' || value === null) continue;
-    const inside = Object.values(value);
-    if (!Array.isArray(value)) count += inside.length;
-    for (const one of inside) found.push(one);
+    for (const name of Object.keys(value)) {
+      if (!Array.isArray(value)) count += 1;
+      if (typeof value[name] === 'object' && value[name] !== null) found.push(value[name]);
+    }
   }
   return count;
 }
