@@ -50,6 +50,8 @@ WaitOption = Annotated[
     float, typer.Option(min=0, max=86400, metavar="SECONDS", help="How long what is not there yet is waited for.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+_ended_by: list[int] = []
+"""Signals by which this program was told to end: of the exception that says so, a library may make another one."""
 
 
 @app.command()
@@ -77,21 +79,27 @@ def store(
     """Store a finished training as a version, then remove its directory. Safe to repeat."""
     from . import verification
     from .errors import BadInputError
-    from .storing import Origin
+    from .storing import Origin, give_up
 
     if lane not in ("nomad", "argo"):
         raise BadInputError(f"lane {lane!r} is neither nomad nor argo")
     if wait and verify_in is None:
         raise BadInputError("--wait is for what --verify-in waits for: give both or none")
     registry = _registry(bucket)
-    manifest = registry.store(model, version_id, run_dir, Origin(lane, engine_run, alloc_id, tuple(image or ())))
+    try:
+        manifest = registry.store(model, version_id, run_dir, Origin(lane, engine_run, alloc_id, tuple(image or ())))
+    finally:
+        if _ended_by:
+            give_up(run_dir, version_id)
     version = f"{manifest.model}/{manifest.version_id}"
     print(f"stored {version}: {len(manifest.files)} files", flush=True)
     if run_dir.exists():
         print(f"{run_dir} is kept, as it does not bear the version's id", file=sys.stderr)
     if verify_in is not None:
         fetched, scored = verify_in / "version", verify_in / "scored"
-        if registry.fetch(version, fetched).error is not None:
+        # One that waits is left alone: it may be loading what an earlier attempt of this task brought.
+        there = verification.waits(fetched, manifest.model, manifest.version_id)
+        if not there and registry.fetch(version, fetched).error is not None:
             verification.score(fetched, scored)  # there is nothing to load: it passes on what is wrong
         _tell(registry.record(version, scored, runner=_runner(engine_run, alloc_id), wait=wait))
 
@@ -251,14 +259,13 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     # As an exception, so that temporary directories and the scorer go with us.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
     except TyperException as error:
         code = _say(error.format_message(), 2)
-    except KeyboardInterrupt:
-        code = _say("interrupted", 130)
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -267,11 +274,19 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 (people get one line, whatever it is)
         from .errors import RegistryError
 
-        if isinstance(error, RegistryError):
+        if _ended_by:
+            code = 128 + _ended_by[0]
+        elif isinstance(error, RegistryError):
             code = _say(str(error), error.exit_code)
         else:
             code = _say(f"this is a defect of the program: {error!r}", 1)
     sys.exit(code or 0)
+
+
+def _end(number: int, _: object) -> None:
+    _ended_by.append(number)
+    os.write(2, f"mlops-registry: ended by {signal.Signals(number).name}\n".encode())  # `print` may be at work
+    sys.exit(128 + number)
 
 
 def _say(message: str, code: int) -> int:

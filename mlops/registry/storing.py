@@ -22,6 +22,7 @@ from .names import MANIFEST, BucketPath
 _log = logging.getLogger("mlops.registry")
 
 TRAINING = "training.json"
+STOPPED = "stopped"
 STORED = "stored"
 """Marks a training's directory as no longer needed."""
 
@@ -63,6 +64,7 @@ def store(bucket: Bucket, path: BucketPath, model: str, version_id: str, run_dir
         ConflictError: the version exists with other bytes.
     """
     name = path.version(model, version_id, MANIFEST)
+    (run_dir / STOPPED).unlink(missing_ok=True)
     if not (run_dir / TRAINING).is_file():
         manifest = _stored_whole(bucket, path, model, version_id)
         if manifest is None:
@@ -105,7 +107,8 @@ def clear(run_dir: Path, version_id: str) -> str | None:
     if not _is_run_dir(run_dir, names.version_id(version_id)):
         return f"{run_dir} is not a directory of the version's id and is kept"
     # A bucket that was out of reach for longer than the store task's attempts must not cost the training.
-    if (run_dir / TRAINING).is_file() and not (run_dir / STORED).is_file():
+    unwanted = (run_dir / STORED).is_file() or (run_dir / STOPPED).is_file()
+    if (run_dir / TRAINING).is_file() and not unwanted:
         return f"{run_dir} holds a finished training and is kept: `mlops-registry store` stores it"
     try:
         # First, so that a removal cut short does not look like a finished training.
@@ -114,6 +117,12 @@ def clear(run_dir: Path, version_id: str) -> str | None:
     except OSError as error:
         raise BadInputError(f"{run_dir} cannot be removed ({error.strerror}): remove it by hand") from None
     return None
+
+
+def give_up(run_dir: Path, version_id: str) -> None:
+    """Say of a training that its run was stopped before it was stored: `clear` removes it, `store` takes that back."""
+    if _is_run_dir(run_dir, version_id):
+        (run_dir / STOPPED).touch()
 
 
 def _is_run_dir(run_dir: Path, version_id: str) -> bool:

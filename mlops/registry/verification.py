@@ -104,6 +104,15 @@ def hand_over(folder: Path, request: Request, rows: Sequence[dict[str, Any]]) ->
     return request
 
 
+def waits(folder: Path, model: str, version_id: str) -> bool:
+    """Whether a version was brought there whole, for `score`."""
+    try:
+        request = parse(Request, _bytes(folder / REQUEST), REQUEST)
+    except BadInputError:
+        return False
+    return (request.model, request.version_id, request.error) == (model, version_id, None)
+
+
 def score(source: Path, target: Path, *, wait: float = 0) -> Score:
     """Load the model that `fetch` left, and write what it predicts.
 

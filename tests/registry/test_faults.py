@@ -192,6 +192,33 @@ def test_a_terminated_verification_leaves_nothing_on_disk(
     assert registry.show(VERSION).verifications == ()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_store_that_is_told_to_end_leaves_what_clear_removes_and_store_takes_back(
+    number: signal.Signals, task: Program, emulator: Emulator, run_dir: Path, tmp_path: Path
+) -> None:
+    def stopped() -> None:
+        with Proxy(emulator.address, lambda seen: "hold" if seen.writes else "pass") as proxy:
+            process = task.start("store", STORAGE_EMULATOR_HOST=proxy.address)
+            proxy.wait_held()
+            process.send_signal(number)
+            _, message = process.communicate()
+        assert process.returncode == 128 + number
+        assert len(message.splitlines()) == 1
+
+    copy = shutil.copytree(run_dir, tmp_path / "copy" / run_dir.name)
+    stopped()
+    assert task.run("clear").returncode == 0
+    assert not run_dir.exists(), "its run was stopped"
+
+    shutil.copytree(copy, run_dir)
+    stopped()
+    failed = task.run("store", STORAGE_EMULATOR_HOST="http://127.0.0.1:9", MLOPS_REGISTRY_DEADLINE="0.1")
+    assert failed.returncode == 1
+    assert task.run("clear").returncode == 0
+    assert run_dir.exists(), "it was to be stored, and could not be"
+    assert task.run("store").returncode == 0
+
+
 def test_the_scorer_dies_with_a_killed_registry(task: Program, registry: Registry, tmp_path: Path) -> None:
     assert task.run("store").returncode == 0
     rows = tmp_path / "rows.jsonl"
