@@ -51,14 +51,26 @@ variable "store_memory" {
 
 variable "verify_cpu" {
   type        = number
-  description = "CPU of the verification in MHz."
+  description = "CPU of the scoring in MHz."
   default     = 500
 }
 
 variable "verify_memory" {
   type        = number
-  description = "Memory of the verification in MB."
+  description = "Memory of the scoring in MB."
   default     = 512
+}
+
+variable "clear_cpu" {
+  type        = number
+  description = "CPU of the clearing up in MHz."
+  default     = 100
+}
+
+variable "clear_memory" {
+  type        = number
+  description = "Memory of the clearing up in MB."
+  default     = 128
 }
 
 variable "salesforce_hosts" {
@@ -124,7 +136,7 @@ job "sales-close-prediction" {
       reconcile  = "keep_original"
     }
 
-    # Logs and temporary files; data and models are on the volume.
+    # Logs, temporary files, and the stored version once more, for its verification; data and models are on the volume.
     ephemeral_disk {
       size = 500
     }
@@ -203,16 +215,19 @@ job "sales-close-prediction" {
       }
     }
 
-    # The leader, and the only main task: it starts when train has succeeded, and when it ends the group ends.
+    # The leader: it starts when train has succeeded, and when it ends the group ends. It stores the version, hands it over to
+    # `verify` in the folder that the allocation's tasks share, and records what that task made of it. A repeat after a kill
+    # finds what is done and goes on.
     task "store" {
       driver       = "exec"
       user         = "nobody"
       leader       = true
       kill_timeout = "10s"
+      kill_signal  = "SIGTERM"
 
       config {
         command  = "mlops-registry"
-        args     = ["store"]
+        args     = ["store", "--verify-in", "${NOMAD_ALLOC_DIR}/data", "--wait", "3600"]
         cap_drop = ["all"]
       }
 
@@ -273,8 +288,48 @@ job "sales-close-prediction" {
       }
     }
 
-    # Runs whatever became of the tasks before: it verifies what was stored, and where nothing was it clears the run's directory.
+    # Loads the model, which is code, and predicts the examples. It has no identity, no Variable, no network and no volume:
+    # what it may know is in the folder that `store` fills, and what it says is compared there.
     task "verify" {
+      driver       = "docker"
+      user         = "65534:65534"
+      kill_timeout = "10s"
+
+      config {
+        image           = var.image_tensornode
+        entrypoint      = ["mlops-registry"]
+        args = [
+          "score",
+          "--input", "${NOMAD_ALLOC_DIR}/data/version",
+          "--output", "${NOMAD_ALLOC_DIR}/data/scored",
+          "--wait", "86400", # it is ended with `store`
+        ]
+        network_mode    = "none"
+        cap_drop        = ["all"]
+        security_opt    = ["no-new-privileges"]
+        readonly_rootfs = true
+        pids_limit      = 256
+      }
+
+      env {
+        TMPDIR            = "${NOMAD_TASK_DIR}"
+        MLOPS_CONFINEMENT = "container" # this one, which is all that the model's program sees
+      }
+
+      resources {
+        cpu    = var.verify_cpu
+        memory = var.verify_memory
+      }
+
+      logs {
+        max_files     = 2
+        max_file_size = 10
+      }
+    }
+
+    # Runs whatever became of the tasks before, and removes the run's directory, except where it holds a finished training
+    # that no bucket took. It has no identity: Nomad issues none any more once a run has failed or was stopped.
+    task "clear" {
       driver       = "docker"
       user         = "65534:65534"
       kill_timeout = "10s"
@@ -287,7 +342,8 @@ job "sales-close-prediction" {
       config {
         image           = var.image_tensornode
         entrypoint      = ["mlops-registry"]
-        args            = ["verify"]
+        args            = ["clear"]
+        network_mode    = "none"
         cap_drop        = ["all"]
         security_opt    = ["no-new-privileges"]
         readonly_rootfs = true
@@ -295,39 +351,9 @@ job "sales-close-prediction" {
       }
 
       env {
-        RUN_DIR         = "/models/${NOMAD_META_save_path}_v${NOMAD_META_model_version}_${NOMAD_ALLOC_ID}"
-        GCP_BUCKET_PATH = "${NOMAD_META_gcp_bucket_path}"
-        MODEL           = "sales-close-prediction"
-        VERSION_ID      = "${NOMAD_META_save_path}_v${NOMAD_META_model_version}_${NOMAD_ALLOC_ID}"
-        TMPDIR          = "${NOMAD_TASK_DIR}"
-      }
-
-      identity {
-        name = "google"
-        aud  = ["google"]
-        file = true
-        ttl  = "1h"
-      }
-
-      template {
-        destination = "${NOMAD_SECRETS_DIR}/google.env"
-        env         = true
-        change_mode = "noop"
-        data        = <<-EOT
-          {{ if nomadVarExists "nomad/jobs/sales-close-prediction/training" }}
-          GOOGLE_APPLICATION_CREDENTIALS=/secrets/google.json
-          {{ end }}
-        EOT
-      }
-
-      template {
-        destination = "${NOMAD_SECRETS_DIR}/google.json"
-        change_mode = "noop"
-        data        = <<-EOT
-          {{ if nomadVarExists "nomad/jobs/sales-close-prediction/training" }}
-          {{ with nomadVar "nomad/jobs/sales-close-prediction/training" }}{{ .google_credentials }}{{ end }}
-          {{ end }}
-        EOT
+        RUN_DIR    = "/models/${NOMAD_META_save_path}_v${NOMAD_META_model_version}_${NOMAD_ALLOC_ID}"
+        VERSION_ID = "${NOMAD_META_save_path}_v${NOMAD_META_model_version}_${NOMAD_ALLOC_ID}"
+        TMPDIR     = "${NOMAD_TASK_DIR}"
       }
 
       volume_mount {
@@ -336,8 +362,8 @@ job "sales-close-prediction" {
       }
 
       resources {
-        cpu    = var.verify_cpu
-        memory = var.verify_memory
+        cpu    = var.clear_cpu
+        memory = var.clear_memory
       }
 
       logs {

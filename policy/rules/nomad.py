@@ -29,6 +29,8 @@ _META = re.compile(r"\$\{(NOMAD_META_|meta\.|env\[\\?\"NOMAD_META_)")
 _EXPRESSION = re.compile(r"\$\{.*?\}")
 _VARIABLE = re.compile(r"\bvar\.(\w+)")
 _SCRIPT = re.compile(r"\.(sh|bash|py|js|pl|rb)$")
+_LOADS = {"score", "verify", "predict"}
+"""What of `mlops-registry` loads a model."""
 _STRONG = {"submit-job", "alloc-exec", "alloc-node-exec", "csi-write-volume", "variables-write", "sentinel-override"}
 
 
@@ -256,6 +258,25 @@ def _identity(task: Part, stack: Stack) -> Iterator[str]:
                 yield f"identity {identity.get('name')} is in the environment, where it is never renewed"
 
 
+def _scores(task: Part, _: Stack) -> Iterator[str]:
+    for config in nomad.blocks(task, "config"):
+        words = [str(one) for key in ("entrypoint", "command", "args") for one in config.each(key)]
+        if not any(word.endswith("mlops-registry") for word in words) or not _LOADS & set(words):
+            continue
+        for kind in ("identity", "template", "vault", "consul", "secret"):
+            if task.each(kind):
+                yield f"it loads a model and has a block {kind}"
+        if config.get("network_mode") != "none":
+            yield f"it loads a model and config.network_mode is {config.get('network_mode') or 'not set'}"
+
+
+def _last(task: Part, _: Stack) -> Iterator[str]:
+    if any(one.get("hook") == "poststop" for one in nomad.blocks(task, "lifecycle")):
+        for kind in ("identity", "vault", "consul"):
+            if task.each(kind):
+                yield f"it runs after the others (poststop) and has a block {kind}"
+
+
 def _long(identity: Part, ttl: str, hours: int) -> Iterator[str]:
     try:
         too_long = times.seconds(ttl) > hours * 3600
@@ -465,6 +486,22 @@ RULES = (
         "documentation, identity Block, `ttl`).",
         "Set ttl to an hour or so, file = true, and no env; token_hours in policy/stacks/ is the bound.",
         _identity,
+    ),
+    _job(
+        "scoring-apart",
+        "A task that loads a model has no identity, no secret and no network.",
+        "A model is code of whoever could write to the bucket: with an identity or a way out it would have the rights "
+        "of the task (docs/adr/0013; MITRE ATLAS, AML.T0010 and AML.T0011.000).",
+        "Let one task fetch and record (`store --verify-in`), and another one `score`, with network_mode none.",
+        _scores,
+    ),
+    _job(
+        "poststop-identity",
+        "A poststop task needs no identity.",
+        "Nomad ends its identity manager before poststop tasks start where a run failed or was stopped: such a task "
+        "waits for a minute and then has no token (client/allocrunner/taskrunner/identity_hook.go of Nomad 2.0.5).",
+        "Do what needs an identity in a main task, and only clear up in the poststop task.",
+        _last,
     ),
     _job(
         "dispatch-count",

@@ -43,8 +43,22 @@ def _by_hand(mlops: Mlops, runs: int) -> float:
             "ENGINE_RUN": "by-hand",
             "IMAGE": "by-hand",
         }
-        for command in (["node", "src/main.js", "train"], ["mlops-registry", "store"], ["mlops-registry", "verify"]):
-            subprocess.run(command, cwd=image, env=environment, check=True, stdout=subprocess.DEVNULL)
+        shared = volume / f"{version}-shared"
+        scored = ["--input", str(shared / "version"), "--output", str(shared / "scored"), "--wait", "3600"]
+
+        def begun(*command: str) -> "subprocess.Popen[bytes]":
+            return subprocess.Popen(command, cwd=image, env=environment, stdout=subprocess.DEVNULL)
+
+        for side_by_side in (
+            [("node", "src/main.js", "train")],
+            [
+                ("mlops-registry", "store", "--verify-in", str(shared), "--wait", "3600"),
+                ("mlops-registry", "score", *scored),
+            ],
+            [("mlops-registry", "clear")],
+        ):
+            if any(process.wait() for process in [begun(*command) for command in side_by_side]):
+                raise RuntimeError(f"{side_by_side} failed")
 
     volume.mkdir(exist_ok=True)
     start = time.perf_counter()

@@ -1,5 +1,6 @@
 """Real faults on real processes: nothing is lost, nothing is half-done, nothing is trained twice under two names."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from tests.conftest import Mlops
 RUN = ("run", "sales-close-prediction", "-p", "model_version=1", "-p", "min_auc=0.3")
 
 
-def _until(what: Callable[[], Any], seconds: float = 60) -> Any:
+def _until(what: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := what():
@@ -121,6 +122,100 @@ def test_a_stopped_run_stores_nothing(own_platform: Mlops) -> None:
     assert _finished(own_platform, run)["status"] == "stopped"
     assert own_platform.json("models", "list") == []
     assert list((own_platform.state / "volumes" / "models").iterdir()) == []
+
+
+def _pause(mlops: Mlops, *words: str) -> int:
+    """Stop a process where it stands, as soon as there is one; its id."""
+    process = _until(lambda: _processes(mlops.state, *words))[0]
+    os.kill(process, signal.SIGSTOP)
+    return process
+
+
+def _left(mlops: Mlops) -> list[Path]:
+    return list((mlops.state / "volumes" / "models").iterdir())
+
+
+def _steps(run: dict) -> dict:
+    return {step["name"]: step for step in run["executions"][0]["steps"]}
+
+
+def test_a_killed_scoring_starts_again(own_platform: Mlops) -> None:
+    run = _detached(own_platform, "-p", "epochs=1")
+    os.kill(_pause(own_platform, "mlops-registry", "score"), signal.SIGKILL)
+    done = _finished(own_platform, run)
+    assert done["status"] == "complete", done
+    assert _steps(done)["verify"]["restarts"] == 1
+    assert [v["verified"] for v in own_platform.json("models", "list")] == ["passed"]
+
+
+def test_a_store_killed_while_it_waits_for_the_scoring_goes_on(own_platform: Mlops) -> None:
+    run = _detached(own_platform, "-p", "epochs=1")
+    scoring = _pause(own_platform, "mlops-registry", "score")
+    # What it waits for lies there: it has stored and fetched, and waits now.
+    allocation = own_platform.state / "allocs" / own_platform.json("runs", "show", run)["executions"][0]["id"]
+    _until((allocation / "alloc/data/version/request.json").exists)
+    os.kill(_processes(own_platform.state, "mlops-registry", "store")[0], signal.SIGKILL)
+    os.kill(scoring, signal.SIGCONT)
+    done = _finished(own_platform, run)
+    assert done["status"] == "complete", done
+    assert _steps(done)["store"]["restarts"] == 1
+    (version,) = own_platform.json("models", "list")
+    assert version["verified"] == "passed"
+    assert len(own_platform.json("models", "show", version["version_id"])["verifications"]) == 1
+    assert _left(own_platform) == []
+
+
+def test_a_scoring_that_cannot_be_tried_fails_the_run_and_leaves_the_version_unverified(own_platform: Mlops) -> None:
+    run = _detached(own_platform, "-p", "epochs=1")
+    scoring = _pause(own_platform, "mlops-registry", "score")
+    allocation = own_platform.state / "allocs" / own_platform.json("runs", "show", run)["executions"][0]["id"]
+    _until((allocation / "alloc/data/version/request.json").exists)
+    (allocation / "alloc/data/scored").write_text("where a folder is wanted")
+    os.kill(scoring, signal.SIGCONT)
+    done = _finished(own_platform, run)
+    assert done["status"] == "failed"
+    assert [name for name, step in _steps(done).items() if step["failed"]] == ["verify"]
+    assert [v["verified"] for v in own_platform.json("models", "list")] == [None]
+    assert _left(own_platform) == []
+
+
+def test_a_run_that_is_stopped_while_it_stores_leaves_nothing(own_platform: Mlops) -> None:
+    run = _detached(own_platform, "-p", "epochs=1")
+    # Its upload is never answered.
+    bucket = _pause(own_platform, "fake-gcs-server")
+    try:
+        store = _until(lambda: _processes(own_platform.state, "mlops-registry", "store"))[0]
+        # Past the loading of libraries: it talks to the bucket.
+        _until(lambda: _connected(store))
+        assert own_platform("runs", "stop", run).returncode == 0
+        done = _finished(own_platform, run)
+    finally:
+        os.kill(bucket, signal.SIGCONT)
+    assert done["status"] == "stopped"
+    said = own_platform("runs", "logs", run, "--task", "store", "--stream", "stderr").stdout
+    assert "defect" not in said
+    assert "Traceback" not in said
+    assert _left(own_platform) == []
+    assert own_platform.json("models", "list") == []
+
+
+def _connected(process: int) -> bool:
+    for descriptor in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed by now
+            if str(descriptor.readlink()).startswith("socket:"):
+                return True
+    return False
+
+
+def test_a_run_that_is_stopped_while_it_verifies_keeps_what_it_stored_and_no_more(own_platform: Mlops) -> None:
+    run = _detached(own_platform, "-p", "epochs=1")
+    scoring = _pause(own_platform, "mlops-registry", "score")
+    _until(lambda: own_platform.json("models", "list"))
+    assert own_platform("runs", "stop", run).returncode == 0
+    os.kill(scoring, signal.SIGCONT)
+    assert _finished(own_platform, run)["status"] == "stopped"
+    assert [v["verified"] for v in own_platform.json("models", "list")] == [None]
+    assert _left(own_platform) == []
 
 
 def test_a_token_whose_run_was_lost_starts_it_again(own_platform: Mlops) -> None:

@@ -32,7 +32,7 @@ def test_two_runs_of_one_version_store_two_verified_versions_with_different_weig
 
 def test_usage_stands_beside_what_was_asked(two: dict) -> None:
     steps = {step["name"]: step for step in two["runs"][0]["executions"][0]["steps"]}
-    assert list(steps) == ["train", "store", "verify"]
+    assert list(steps) == ["train", "store", "verify", "clear"]
     for step in steps.values():
         assert step["peak_memory_mb"] > 5
         assert step["cpu_seconds"] > 0.01

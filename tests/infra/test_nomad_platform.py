@@ -120,7 +120,7 @@ def test_a_task_may_create_and_read_its_own_jobs_models_and_nothing_else(scratch
     bucket, below = "hybrid-mlops-dev-data", "below a/b/sales-close-prediction/"
     assert granted == {
         (f"{task}:google", role, bucket): where
-        for task in ("store", "verify")
+        for task in ("store",)
         for role, where in {
             "storage.legacyBucketReader": "all",
             "storage.objectViewer": below,

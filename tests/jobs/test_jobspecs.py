@@ -142,7 +142,16 @@ def test_every_task_has_limits_and_no_rights(path: Path) -> None:
             assert config.get("security_opt") == ["no-new-privileges"], f"{name}: security_opt"
             assert config.get("readonly_rootfs") is True, f"{name}: readonly_rootfs"
             assert config.get("pids_limit", 0) > 0, f"{name}: pids_limit"
-        assert not config.keys() & {"privileged", "network_mode", "volumes", "mount", "devices", "cap_add"}, name
+        assert config.get("network_mode", "none") == "none", name
+        assert not config.keys() & {"privileged", "volumes", "mount", "devices", "cap_add"}, name
+
+
+@each_job
+def test_what_runs_after_the_others_needs_no_identity(path: Path) -> None:
+    # After a failure or a stop Nomad issues none any more: a poststop task that has one waits for a minute, in vain.
+    for name, task in tasks(spec_of(path)):
+        if task.get("lifecycle", [{}])[0].get("hook") == "poststop":
+            assert not task.keys() & {"identity", "vault", "consul"}, name
 
 
 @each_job
@@ -182,20 +191,34 @@ def test_sales_close_prediction_is_the_articles_job() -> None:
     assert [(name, task["driver"], task.get("lifecycle")) for name, task in by_name.items()] == [
         ("train", "docker", [{"hook": "prestart", "sidecar": False}]),
         ("store", "exec", None),
-        ("verify", "docker", [{"hook": "poststop", "sidecar": False}]),
+        ("verify", "docker", None),
+        ("clear", "docker", [{"hook": "poststop", "sidecar": False}]),
     ]
     assert [name for name, task in by_name.items() if task.get("leader")] == ["store"]
     version_id = "${NOMAD_META_save_path}_v${NOMAD_META_model_version}_${NOMAD_ALLOC_ID}"
-    for name, task in by_name.items():
+    for name in ("train", "store", "clear"):
+        task = by_name[name]
         assert one(task, "volume_mount") == {"volume": "models", "destination": "/models"}, name
         env = one(task, "env")
         assert env["RUN_DIR"] == f"/models/{version_id}", name
         assert env.get("VERSION_ID", version_id) == version_id, name
-    assert one(by_name["store"], "config")["command"] == "mlops-registry"
-    assert one(by_name["store"], "config")["args"] == ["store"]
-    assert one(by_name["verify"], "config")["entrypoint"] == ["mlops-registry"]
-    assert one(by_name["verify"], "config")["args"] == ["verify"]
+    shared = "${NOMAD_ALLOC_DIR}/data"
+    store, verify, clear = (one(by_name[name], "config") for name in ("store", "verify", "clear"))
+    assert (store["command"], store["args"][:3]) == ("mlops-registry", ["store", "--verify-in", shared])
+    scored = ["score", "--input", f"{shared}/version", "--output", f"{shared}/scored"]
+    assert (verify["entrypoint"], verify["args"][:5]) == (["mlops-registry"], scored)
+    assert (clear["entrypoint"], clear["args"]) == (["mlops-registry"], ["clear"])
     assert one(by_name["train"], "config")["args"] == ["train"]
     template = one(by_name["train"], "template")
     assert template["destination"].startswith("${NOMAD_SECRETS_DIR}/")
     assert 'nomadVarExists \\"nomad/jobs/sales-close-prediction\\"' in template["data"]
+
+
+def test_one_task_alone_is_somebody_and_it_loads_no_model() -> None:
+    by_name = dict(tasks(spec_of(ROOT / "jobs" / "sales_close_prediction" / "job.nomad.hcl")))
+    assert [name for name, task in by_name.items() if "identity" in task] == ["store"]
+    # What is loaded is code: it finds nothing to read but the version, and nobody to tell.
+    verify = by_name["verify"]
+    assert not verify.keys() & {"identity", "template", "vault", "consul", "volume_mount", "artifact"}
+    assert one(verify, "config")["network_mode"] == "none"
+    assert one(verify, "env").keys() == {"TMPDIR", "MLOPS_CONFINEMENT"}

@@ -18,6 +18,8 @@ SCALING = "nomad-eu-autoscaling-job"
 GROUP = "group training"
 TRAIN = "group training, task train"
 STORE = "group training, task store"
+VERIFY = "group training, task verify"
+CLEAR = "group training, task clear"
 
 
 def line(old: str, new: str) -> Callable[[dict[str, Any]], object]:
@@ -40,6 +42,13 @@ def train(text: str) -> Callable[[dict[str, Any]], object]:
     return line('    task "train" {\n', f'    task "train" {{\n{text}\n')
 
 
+def among(task: str, text: str) -> Callable[[dict[str, Any]], object]:
+    """An edit that adds lines to another task."""
+    return line(f'    task "{task}" {{\n', f'    task "{task}" {{\n{text}\n')
+
+
+_IDENTITY = 'identity {\n name = "google"\n aud = ["google"]\n file = true\n ttl = "1h"\n}'
+_TEMPLATE = 'template {\n destination = "local/a"\n data = "b"\n}'
 _SHELL = 'entrypoint = ["/bin/sh"]\n        args = ["-c", "train ${NOMAD_META_save_path}"]'
 _SCRIPT = """
 template {
@@ -75,6 +84,27 @@ CASES = (
         f"{STORE}: identity google has the ttl 8760h, which is no time up to 24h",
     ),
     Case("nomad-identity-expires", TRAINING, line('ttl  = "1h"', 'ttl  = "${NOMAD_META_ttl}"'), "which is no time"),
+    Case(
+        "nomad-scoring-apart", TRAINING, among("verify", _IDENTITY), f"{VERIFY}: it loads a model and has a block ident"
+    ),
+    Case(
+        "nomad-scoring-apart", TRAINING, among("verify", _TEMPLATE), f"{VERIFY}: it loads a model and has a block templ"
+    ),
+    Case(
+        "nomad-scoring-apart",
+        TRAINING,
+        line('network_mode    = "none"', ""),
+        f"{VERIFY}: it loads a model and config.network_mode is not set",
+    ),
+    Case(
+        "nomad-scoring-apart",
+        TRAINING,
+        line('args     = ["store", "--verify-in"', 'args     = ["verify", "--verify-in"'),
+        f"{STORE}: it loads a model and has a block identity",
+    ),
+    Case(
+        "nomad-poststop-identity", TRAINING, among("clear", _IDENTITY), f"{CLEAR}: it runs after the others (poststop)"
+    ),
     Case("nomad-job-readable", TRAINING, line('job "', 'jobs "'), "holds 0 jobs"),
     Case("nomad-job-readable", TRAINING, put("json", to=True), "registered as JSON"),
     Case("nomad-job-readable", TRAINING, put("hcl2", "allowFs", to=True), "hcl2.allowFs puts files into it"),
@@ -226,4 +256,4 @@ def test_a_variable_that_is_not_known_decides_nothing() -> None:
     )
     found = [verdict for verdict in judge(unknown, PolicySettings(), ALL, TODAY) if verdict.rule == "nomad-task-image"]
     assert {verdict.state for verdict in found} == {"not decided"}
-    assert {verdict.where for verdict in found} == {TRAIN, "group training, task verify"}
+    assert {verdict.where for verdict in found} == {TRAIN, VERIFY, CLEAR}

@@ -258,11 +258,12 @@ class DockerConfig(Part):
             (
                 "advertise_ipv6_address", "cap_add", "cap_drop", "cgroupns", "dns_options", "dns_search_domains",
                 "dns_servers", "extra_hosts", "group_add", "healthchecks", "hostname", "init", "ipc_mode", "labels",
-                "logging", "mac_address", "network_aliases", "network_mode", "oom_score_adj", "pid_mode",
+                "logging", "mac_address", "network_aliases", "oom_score_adj", "pid_mode",
                 "readonly_rootfs", "runtime", "security_opt", "shm_size", "sysctl", "ulimit", "userns_mode", "uts_mode",
             ),
             _ISOLATION,
         ),
+        "network_mode": "tasks share this machine's network; what loads a model is confined by `mlops-registry score`",
         **dict.fromkeys(
             ("cpu_cfs_period", "cpu_hard_limit", "cpuset_cpus", "memory_hard_limit", "pids_limit", "storage_opt"),
             "no limit is enforced",

@@ -35,6 +35,8 @@ the user who started the platform.
 **Environment.** A task sees Nomad's `NOMAD_*` variables, its image's ENV, its own `env` and `template`s,
 `STORAGE_EMULATOR_HOST`, `NODE_EXTRA_CA_CERTS` (the feed's authority), `CODE_COMMIT`, `CODE_DIRTY`, and of the outside
 only `PATH`, `LANG`, `TZ`, `SSL_CERT_FILE` and `SSL_CERT_DIR`. `HOME` and `TMPDIR` are the task's own.
+`MLOPS_CONFINEMENT` is `namespaces`, whatever the job says: there is no container here, so what loads a model confines
+it by itself, or refuses.
 
 **Order.** Prestart tasks run first and must all succeed; then main tasks; poststop tasks run when all others have
 ended, whether they succeeded, failed or were stopped. When the leader ends, or a task fails for good, the other tasks
