@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -335,3 +336,33 @@ def test_a_copy_lists_the_same_where_there_are_no_attributes(engine: Engine, che
             assert there.blob("kept.json").download_as_bytes(checksum="crc32c") == b"{}"
         finally:
             platform.down(new)
+
+
+FORBIDDEN = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+"""A shell's script that runs a command where nothing can be confined, in a user namespace of its own."""
+
+
+def test_where_nothing_can_be_confined_the_platform_starts_only_if_told_to(tmp_path: Path, checkout: Path) -> None:
+    state = tmp_path / "state"
+    start = (
+        "import sys\nfrom pathlib import Path\nfrom mlops.engines.embedded import platform\n"
+        f"state, checkout = Path({str(state)!r}), Path({str(checkout)!r})\n"
+        "try:\n    platform.up(state, ['models'], checkout=checkout, feed=False, notice=print)\n"
+        "except platform.PlatformError as error:\n    print(error, file=sys.stderr)\n    sys.exit(error.exit_code)\n"
+        "print(platform.down(state))\n"
+    )
+    inside = ["unshare", "--user", "--map-root-user", "sh", "-c", FORBIDDEN, "sh", sys.executable, "-c", start]
+    possible = subprocess.run([*inside[:-3], "true"], capture_output=True).returncode == 0
+    if not possible:
+        pytest.skip("this kernel has no user namespaces, so what is tested here is so anyway")
+    kept = {name: value for name, value in os.environ.items() if name != "MLOPS_UNCONFINED"}
+    refused = subprocess.run(inside, capture_output=True, text=True, env=kept)
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1), refused.stderr
+    assert "MLOPS_UNCONFINED=allow" in refused.stderr
+    assert platform.find(state) is None
+    allowed = subprocess.run(inside, capture_output=True, text=True, env={**kept, "MLOPS_UNCONFINED": "allow"})
+    assert allowed.returncode == 0, allowed.stderr
+    *told, stopped = allowed.stdout.splitlines()
+    assert len(told) == 1
+    assert "unconfined" in told[0]
+    assert stopped == "True"

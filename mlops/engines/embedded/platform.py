@@ -262,7 +262,9 @@ def _start(
             os.close(writer)
         error = "it ended while starting"
         try:
-            while select.select([report], [], [], _START_SECONDS)[0] and (line := report.readline()):
+            while select.select([report], [], [], _START_SECONDS)[0]:
+                if not (line := report.readline()):
+                    break
                 said = json.loads(line)
                 if "progress" in said:
                     progress(said["progress"])
@@ -275,6 +277,8 @@ def _start(
                     raise UnsafeError(f"the embedded platform does not start: {said['refused']}")
                 elif "error" in said:
                     error = said["error"]
+            else:
+                error = f"it said nothing for {_START_SECONDS} s"
         finally:
             if process.returncode is None:  # interrupted, or never ready: nothing of it is left behind
                 _end(process.pid)
