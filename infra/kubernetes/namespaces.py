@@ -40,11 +40,13 @@ class Namespaces(pulumi.ComponentResource):
 
     Attributes:
         workloads: Where templates, workflows, SparkApplications and Argo are.
+        name: Its name. Where the cluster has it under another one, it fails with how to move, in a preview already.
         spark_operator: The Spark Operator's.
         ready: Everything that must exist before something starts in them.
     """
 
     workloads: Namespace
+    name: pulumi.Output[str]
     spark_operator: Namespace
     ready: list[pulumi.Resource]
 
@@ -72,9 +74,17 @@ class Namespaces(pulumi.ComponentResource):
         self._below = pulumi.ResourceOptions(parent=self, deleted_with=of)
         # The chart's hook, which upgrades CRDs, runs in a pod that does not meet `restricted`
         # (charts/spark-operator-chart/templates/hook/job.yaml of v2.5.2: no seccompProfile, no runAsNonRoot).
-        self.spark_operator = self._namespace(names.SPARK_OPERATOR, "baseline")
-        self.workloads = self._namespace(settings.kubernetes.namespace, "restricted")
-        workloads, operator = self.workloads.metadata.name, self.spark_operator.metadata.name
+        self.spark_operator = self._namespace(names.SPARK_OPERATOR, names.SPARK_OPERATOR, "baseline")
+        wanted = settings.kubernetes.namespace
+        self.workloads = self._namespace(
+            "workloads",
+            wanted,
+            "restricted",
+            # It keeps the name that it was made with, so that a preview can compare the two: `_same`.
+            pulumi.ResourceOptions(ignore_changes=["metadata.name"], aliases=[pulumi.Alias(name=f"{name}-{wanted}")]),
+        )
+        self.name = self.workloads.metadata.name.apply(lambda there: _same(there, wanted))
+        workloads, operator = self.name, self.spark_operator.metadata.name
 
         quota = ResourceQuota(
             f"{name}-quota",
@@ -122,14 +132,16 @@ class Namespaces(pulumi.ComponentResource):
         ]
         self.register_outputs({})
 
-    def _namespace(self, name: str, level: str) -> Namespace:
+    def _namespace(self, called: str, name: str, level: str, more: pulumi.ResourceOptions | None = None) -> Namespace:
         security = {
             "pod-security.kubernetes.io/enforce": level,
             "pod-security.kubernetes.io/audit": "restricted",
             "pod-security.kubernetes.io/warn": "restricted",
         }
         return Namespace(
-            f"{self._name}-{name}", metadata={"name": name, "labels": {**LABELS, **security}}, opts=self._below
+            f"{self._name}-{called}",
+            metadata={"name": name, "labels": {**LABELS, **security}},
+            opts=pulumi.ResourceOptions.merge(self._below, more),
         )
 
     def _policy(
@@ -153,6 +165,20 @@ class Namespaces(pulumi.ComponentResource):
             spec=spec,
             opts=self._below,
         )
+
+
+def _same(there: str, wanted: str) -> str:
+    """The namespace's name.
+
+    Argo's CRDs stay when its release goes, and bear the namespace of the release that made them: another one is refused
+    them, half-way through the update, and so is the way back.
+    """
+    if there != wanted:
+        raise pulumi.RunError(
+            f"{PROJECT}:kubernetes.namespace: it is {there} in the cluster, and cannot become {wanted} there, so "
+            f"nothing in it is changed; write {there}, or move: docs/runbooks/move-to-another-namespace.md"
+        )
+    return there
 
 
 def quotas(cluster: ClusterSettings) -> dict[str, str]:

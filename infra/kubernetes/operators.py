@@ -72,7 +72,7 @@ class Operators(pulumi.ComponentResource):
         super().__init__(f"{PROJECT}:kubernetes:Operators", name, None, opts)
         self._name = name
         self._below = pulumi.ResourceOptions(parent=self, deleted_with=of, depends_on=[*namespaces.ready, *after])
-        operator, workloads = namespaces.spark_operator.metadata.name, namespaces.workloads.metadata.name
+        operator, workloads = namespaces.spark_operator.metadata.name, namespaces.name
         self.spark = self._release(
             names.SPARK_OPERATOR, versions.SPARK_OPERATOR, operator, spark_operator_values(settings)
         )

@@ -90,7 +90,7 @@ class KubernetesPlatform(pulumi.ComponentResource):
             accounts = ClusterAccess(
                 f"{name}-{cluster}-accounts",
                 settings=settings,
-                namespace=namespaces.workloads.metadata.name,
+                namespace=namespaces.name,
                 of=made.cluster,
                 opts=inside,
             )

@@ -802,3 +802,14 @@ def test_a_folder_in_the_bucket_holds_the_last_attempt_alone(on_engine) -> None:
         assert names == ["tree/second"]
 
     on_engine(work)
+
+
+def test_no_step_is_told_that_a_container_confines_it(on_engine) -> None:
+    """There is none, whatever its definition says: a model that it loads is then confined by namespaces."""
+
+    async def work(here: Engine) -> None:
+        said = {"env": [{"name": "MLOPS_CONFINEMENT", "value": "container"}]}
+        workflow = await here.run(template("confined", sh("main", 'echo "$MLOPS_CONFINEMENT"', container=said)))
+        assert here.said(workflow, "run") == "namespaces\n"
+
+    on_engine(work)

@@ -8,7 +8,7 @@ from tests.policy.cases import Case, check, put
 from tests.policy.templates import added, manifest, template
 
 REFIT = "workflow-templates-eu-model-refit"
-NAMESPACE = "kubernetes-eu-namespaces-mlops"
+NAMESPACE = "kubernetes-eu-namespaces-workloads"
 OPERATORS = "kubernetes-eu-namespaces-spark-operator"
 OUTSIDE = "kubernetes-eu-namespaces-policy-outside"
 QUOTA = "kubernetes-eu-namespaces-quota"

@@ -61,7 +61,7 @@ def test_operators_stay_in_their_namespaces(argo: dict[str, Any], spark: dict[st
 
 
 def test_pods_of_workloads_meet_the_strictest_standard_and_connect_to_nothing_unlisted(recorded: Recorded) -> None:
-    namespace = recorded.named("kubernetes-eu-namespaces-mlops").inputs["metadata"]
+    namespace = recorded.named("kubernetes-eu-namespaces-workloads").inputs["metadata"]
     assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     everything = recorded.named("kubernetes-eu-namespaces-policy-outside").inputs["spec"]
     assert everything["podSelector"] == {}

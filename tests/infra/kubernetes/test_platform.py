@@ -84,7 +84,7 @@ def test_everything_comes_after_what_it_needs(recorded: Recorded, cluster: str) 
     operators = [f"kubernetes-{cluster}-operators-{name}" for name in ("spark-operator", "argo-workflows")]
     for operator in operators:
         before = recorded.before(recorded.named(operator))
-        assert before >= {f"{namespaces}-mlops", f"{namespaces}-spark-operator", f"{namespaces}-policy-operator"}
+        assert before >= {f"{namespaces}-workloads", f"{namespaces}-spark-operator", f"{namespaces}-policy-operator"}
         assert before >= {f"{namespaces}-quota", f"{accounts}-spark-binding", f"kubernetes-{cluster}-pools-system"}
     template = recorded.named(f"templates-{cluster}-model-refit", "WorkflowTemplate")
     assert recorded.before(template) >= {
@@ -203,6 +203,14 @@ def test_failed_runs_are_told_to_the_channels_of_the_stack(recorded: Recorded) -
     assert '"WorkflowFailed" OR "WorkflowTimedOut"' in "".join(filters)
     assert '"SparkApplicationFailed"' in "".join(filters)
     assert all(told.urn in alert.dependencies for alert in alerts)
+
+
+def test_the_namespace_of_the_workloads_keeps_the_name_that_it_was_made_with(recorded: Recorded) -> None:
+    """So that a preview can compare it with the setting; under its logical name of before it is the same resource."""
+    for cluster in CLUSTERS:
+        namespace = recorded.named(f"kubernetes-{cluster}-namespaces-workloads")
+        assert namespace.ignore_changes == ["metadata.name"]
+        assert any(f"kubernetes-{cluster}-namespaces-mlops" in alias for alias in namespace.aliases)
 
 
 def test_a_stack_file_from_before_the_role_of_the_scorer_gives_it_an_account_of_its_own() -> None:
