@@ -31,7 +31,6 @@ from mlops.paths import CHECKOUT
 _log = logging.getLogger(__name__)
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
-_BACKLOG = 512
 UNCONFINED = "MLOPS_UNCONFINED"
 """The environment variable that, set to `allow`, lets the bucket run where nothing can be confined."""
 
@@ -78,7 +77,7 @@ class Bucket:
         """
         for folder in (self._folder, self._root):
             folder.mkdir(exist_ok=True)
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self._listening = socket.create_server(("127.0.0.1", 0))
         try:
             await self._started()
         except EmbeddedError:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import sys
@@ -33,6 +34,7 @@ from mlops.engines.embedded.loopback import Peers, guard, refusal
 
 _START_SECONDS = 30.0
 _END_SECONDS = 2.0
+_BACKLOG = 512
 _TEMPORARY = ".writing"
 """Where the emulator writes a file before it moves it to its place; it must be on the same mount."""
 _METADATA_BYTES = 1 << 20  # of an object's metadata in a body; Cloud Storage takes a small part of it
@@ -323,6 +325,8 @@ async def _first_part(request: web.BaseRequest) -> tuple[bytes, AsyncIterator[by
 
 
 async def _serve(arguments: argparse.Namespace) -> int:
+    # A connection of a client takes two files here.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     listening = socket.socket(fileno=arguments.listen)
     peers = Peers(socket.socket(fileno=arguments.peers))
     if repaired := attributes.repair(arguments.folder):
@@ -365,7 +369,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
             front = Front(f"http://127.0.0.1:{port}", host, session)
             checked = guard(peers, arguments.uid)
             server = web.Server(lambda request: checked(request, front.handle), auto_decompress=False, access_log=None)
-            listener = await loop.create_server(server, sock=listening)
+            listener = await loop.create_server(server, sock=listening, backlog=_BACKLOG)
             print("ready", flush=True)
             finished = asyncio.ensure_future(over.wait())
             await asyncio.wait({finished, ended}, return_when=asyncio.FIRST_COMPLETED)
