@@ -185,6 +185,21 @@ def test_an_interrupted_start_leaves_nothing_behind(tmp_path: Path, checkout: Pa
     assert platform.find(state) is None
 
 
+def test_an_interrupted_up_leaves_nothing_behind(tmp_path: Path) -> None:
+    """When the platform runs already, and what stack `local` registers is being registered."""
+    mlops = Mlops(tmp_path / "state")
+    starting = subprocess.Popen(
+        mlops.argv("up"), env=mlops.env(), cwd=mlops.checkout, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    eventually((mlops.state / "platform.json").exists, "the start of the platform")
+    os.kill(starting.pid, signal.SIGINT)
+    _, errors = starting.communicate(timeout=300)
+    assert (starting.returncode, errors) == (130, b"")
+    assert _left(mlops.state) == []
+    assert platform.find(mlops.state) is None
+
+
 def test_an_interrupted_stop_ends_it_all_the_same(tmp_path: Path, checkout: Path) -> None:
     state = tmp_path / "state"
     engine = Engine(state, checkout)
