@@ -22,8 +22,9 @@ from .names import MANIFEST, BucketPath
 _log = logging.getLogger("mlops.registry")
 
 TRAINING = "training.json"
-STOPPED = "stopped"
-STORED = "stored"
+# No parameter of a run can name a file like these.
+STOPPED = ".stopped"
+STORED = ".stored"
 """Marks a training's directory as no longer needed."""
 
 

@@ -193,7 +193,7 @@ def test_a_run_is_cleared_without_a_bucket(task: Program, run_dir: Path) -> None
     assert kept.returncode == 0
     assert "mlops-registry store" in kept.stdout
     assert (run_dir / "training.json").exists(), "it was not stored"
-    (run_dir / "stored").touch()
+    (run_dir / ".stored").touch()
     assert alone.run("clear", **given).returncode == 0
     assert not run_dir.exists()
     assert alone.run("clear", **given).returncode == 0
