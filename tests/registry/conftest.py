@@ -202,17 +202,21 @@ class Program:
     environment: dict[str, str]
 
     def start(self, *arguments: str, **environment: object) -> subprocess.Popen[str]:
-        """Start it; a variable that is None is taken away."""
-        values = {**os.environ, **self.environment, **{name: str(value) for name, value in environment.items()}}
+        """Start it; see `env`."""
         return subprocess.Popen(
             [sys.executable, "-m", "mlops.registry.main", *arguments],
-            env={name: value for name, value in values.items() if value != "None"},
+            env=self.env(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             # A background job of a shell ignores SIGINT, and so would what it starts.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
+
+    def env(self, **environment: object) -> dict[str, str]:
+        """Its environment; a variable that is None is taken away."""
+        values = {**os.environ, **self.environment, **{name: str(value) for name, value in environment.items()}}
+        return {name: value for name, value in values.items() if value != "None"}
 
     def run(self, *arguments: str, **environment: object) -> subprocess.CompletedProcess[str]:
         """Run it to its end, without a stack trace."""

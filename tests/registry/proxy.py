@@ -1,6 +1,7 @@
 """A proxy before the bucket that fails in the ways networks and servers do."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ import aiohttp
 from aiohttp import web
 
 # pass: forward. 503: answer that. reset: drop the connection. lost: forward, then drop the connection instead of the
-# answer. hold: wait for `release`, then forward. after: forward, then hold back the answer.
-Action = Literal["pass", "503", "reset", "lost", "hold", "after"]
+# answer. hold: wait for `release`, then forward. after: forward, then hold back the answer. endless: answer with bytes
+# for as long as anybody reads them.
+Action = Literal["pass", "503", "reset", "lost", "hold", "after", "endless"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Proxy:
             return web.Response(status=503, text="busy")
         if action == "reset":
             return self._drop(request)
+        if action == "endless":
+            return await self._endless(request)
         if action == "hold":
             await self._hold()
         headers = {
@@ -114,6 +118,14 @@ class Proxy:
         if action == "lost":
             return self._drop(request)
         return web.Response(status=answer.status, body=content, headers=kept)
+
+    async def _endless(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await response.write(b"x" * (64 << 10))
+        return response
 
     async def _hold(self) -> None:
         with self._changed:

@@ -102,20 +102,27 @@ def started(command: Sequence[str], visible: Sequence[Path], limits: Limits) -> 
         whole = _confined(limits.applied(announced), scratch, [*visible, Path(program)])
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(scratch), "TMPDIR": str(scratch)}
         pipe = subprocess.PIPE
-        process = Process(subprocess.Popen(whole, cwd=scratch, env=environment, stdin=pipe, stdout=pipe, stderr=pipe))
+        try:
+            popen = subprocess.Popen(whole, cwd=scratch, env=environment, stdin=pipe, stdout=pipe, stderr=pipe)
+        except FileNotFoundError:
+            raise _refusal(f"{whole[0]} is not installed") from None
+        process = Process(popen)
         try:
             if process.stdout.readline(len(_STARTED)) != _STARTED:
                 process.kill()
                 process.wait()
-                why = process.said.decode(errors="replace").strip() or "it ended without a word"
-                raise UnconfinedError(
-                    f"the program that loads the model cannot be confined here ({one_line(why)}), so nothing was "
-                    f"scored: {UNCONFINED}=allow loads it unconfined, if you trust whoever can write to the bucket"
-                )
+                raise _refusal(process.said.decode(errors="replace").strip() or "it ended without a word")
             yield process
         finally:
             process.kill()
             process.wait()
+
+
+def _refusal(why: str) -> UnconfinedError:
+    return UnconfinedError(
+        f"the program that loads the model cannot be confined here ({one_line(why)}), so nothing was scored: "
+        f"{UNCONFINED}=allow loads it unconfined, if you trust whoever can write to the bucket"
+    )
 
 
 def _confined(command: list[str], scratch: Path, visible: Sequence[Path]) -> list[str]:
