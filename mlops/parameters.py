@@ -33,7 +33,6 @@ RUN_FILES = (
     "manifest.json",
     "metrics.json",
     "model",
-    "stored",
     "training.json",
     "training.json.part",
     "verifications",

@@ -17,6 +17,8 @@ from pyspark.sql import functions as F  # noqa: N812  as everybody calls it
 
 NAME = "spark-gbt"
 PARTS = ("train", "validation", "test")
+OWN = ("held_out", "label", "features", "rawPrediction", "probability", "prediction")
+"""Columns that the pipeline adds."""
 
 
 def parser() -> Parser:
@@ -50,6 +52,9 @@ def main() -> None:
     for part, rows in parts.items():
         if options.target not in rows.columns:
             raise InputError(f"{features}: {part}.parquet has no column {options.target!r}; name one with --target")
+
+        if taken := [name for name in rows.columns if name in OWN or name.endswith(" index")]:
+            raise InputError(f"{features}: {part}.parquet has the column {taken[0]!r}, which training adds; rename it")
 
     # Rows of the validation part say when to stop; the two stay apart by the mark.
     fit_on = parts["train"].withColumn("held_out", F.lit(False))

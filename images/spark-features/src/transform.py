@@ -27,7 +27,8 @@ TARGET, LABELS = SCHEMA["target"]["name"], [SCHEMA["target"]["negative"], SCHEMA
 ATTRIBUTES = [attribute["name"] for attribute in SCHEMA["attributes"]]
 BOUNDS = {"train": 0.7, "validation": 0.85, "test": 1.0}
 SAFE = 2**53 - 1
-MALFORMED = "_malformed"
+# No column of a file is called so: blanks around a name are left out.
+MALFORMED = " malformed"
 
 
 def parser() -> Parser:
@@ -161,16 +162,16 @@ def _object(
         raise InputError(f"{uri}: has more than one column {', '.join(twice)}")
     if extra := [name for name in header if name and name not in wanted]:
         print(f"{uri}: left out: {', '.join(extra[:10])}", flush=True)
-    # Columns are known by their place, so that no name of the data's can be one of ours.
-    places = {name: F.col(str(header.index(name))) for name in wanted}
-    schema = StructType([StructField(name, StringType()) for name in (*map(str, range(len(header))), MALFORMED)])
+    names = [name or f" {place}" for place, name in enumerate(header)]
+    schema = StructType([StructField(name, StringType()) for name in (*names, MALFORMED)])
     rows = spark.read.options(**raw.options).csv(uri, schema, columnNameOfCorruptRecord=MALFORMED)
     outer_names = [*ids, *([target] if target else [])]
-    outer = [_trim(places[name]).alias(name) for name in outer_names]
-    texts = F.transform(F.array(*(places[name] for name in attributes)), _trim)
-    records = rows.select(*outer, texts.alias("texts"), MALFORMED).withColumn("values", F.transform("texts", _integer))
+    outer = [_trim(F.col(f"`{name}`")).alias(name) for name in outer_names]
+    texts = F.transform(F.array(*(F.col(f"`{name}`") for name in attributes)), _trim)
+    records = rows.select(*outer, texts.alias("texts"), F.col(f"`{MALFORMED}`").alias("malformed"))
+    records = records.withColumn("values", F.transform("texts", _integer))
     problem = (
-        F.when(F.col(MALFORMED).isNotNull(), "malformed")
+        F.when(F.col("malformed").isNotNull(), "malformed")
         .when(F.exists(F.concat(F.array(*outer_names), "texts"), lambda text: text.isNull() | (text == "")), "null")
         .when(F.exists("values", lambda value: value.isNull() | ~value.between(-SAFE, SAFE)), "not_an_integer")
     )
@@ -207,7 +208,7 @@ def _object(
 
 
 def _trim(text: Column) -> Column:
-    return F.trim(text, F.lit(BLANKS))
+    return F.btrim(text, F.lit(BLANKS))
 
 
 def _integer(text: Column) -> Column:

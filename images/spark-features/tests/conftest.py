@@ -84,6 +84,7 @@ def features(spark, raw, tmp_path_factory):
     given = ("--areas", raw / "areas.csv", "--customers", raw / "customers.csv", "--output", output)
     done = spark.submit("src/transform.py", *given)
     assert done.returncode == 0, done.stderr
+    assert " WARN " not in done.stderr, "nothing is odd about the standard data"
     return output
 
 

@@ -208,11 +208,17 @@ def answers(spark, raw, features, objects, bucket, tmp_path_factory):
         "words": ("transform", ["--areas", "x"]),
         "gbt-part": gbt(features=folder / "part"),
         "gbt-target": gbt(target="Nothing"),
+        "gbt-name": gbt(features=folder / "renamed"),
         "gbt-seed": gbt(seed="-1"),
         "gbt-depth": gbt(max_depth="99"),
     }
     asked = {"src": str(spark.image / "src"), "runs": runs, "answers": str(folder / "answers.json")}
     asked["parquet"] = {part: str(features / f"{part}.parquet") for part in PARTS}
+    (folder / "renamed").mkdir()
+    asked["renamed"] = [
+        (str(features / f"{part}.parquet"), str(folder / "renamed" / f"{part}.parquet"), "MOSTYPE", "prediction")
+        for part in PARTS
+    ]
     (folder / "asked.json").write_text(json.dumps(asked))
     done = spark.submit("tests/cases.py", folder / "asked.json", STORAGE_EMULATOR_HOST=address)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -237,7 +243,7 @@ def well_formed(header, customers):
         marked = [[*record[:2], note if n % 40 == 0 else "-", *record[2:]] for n, record in enumerate(customers)]
         if name == "blanks":
             marked[5] = [f"\u00a0{value}\t\u202f" for value in marked[5]]
-        head = [*header[:2], "_malformed" if name == "names" else "Note", *header[2:]]
+        head = [*header[:2], "malformed" if name == "names" else "" if name == "blanks" else "Note", *header[2:]]
         made[name] = to_csv(head, marked).encode()
     made["ends"] = made["ends"].replace(b"\n", b" \r\n", 2).replace(b",", b"\t, ")
     made["cr"] = made["quotes"].replace(b"\n", b"\r")
@@ -290,6 +296,7 @@ def not_csv(header, customers):
         ("share", "--max-dropped='2': must be a number from 0 to 1"),
         ("words", "the following arguments are required: --customers, --output"),
         ("gbt-part", "validation.parquet: no such file; run transform.py first"),
+        ("gbt-name", "train.parquet has the column 'prediction', which training adds"),
         ("gbt-target", "has no column 'Nothing'"),
         ("gbt-seed", "--seed='-1': must be a whole number from 0 to 2147483647"),
         ("gbt-depth", "--max-depth='99': must be a whole number from 1 to 15"),

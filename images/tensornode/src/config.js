@@ -8,7 +8,7 @@ import path from 'node:path';
 import { InputError, keepSecret } from './errors.js';
 
 /** Files and folders of a run's directory that DATA_PATH and PREDICTION_PATH must not touch. */
-export const RESERVED = ['model', 'examples.json', 'metrics.json', 'training.json', 'training.json.part', 'failed.json', 'manifest.json', 'verifications', 'stored'];
+export const RESERVED = ['model', 'examples.json', 'metrics.json', 'training.json', 'training.json.part', 'failed.json', 'manifest.json', 'verifications'];
 
 /** The run's own directory: absolute and plain. Read before all else, since failures are recorded in it. */
 export function readRunDir(env) {
