@@ -97,10 +97,11 @@ async function* csvRows(body, uri, ignored, lineEnds) {
       if (places) {
         yield (index) => cells[places[index]];
       } else {
-        const twice = cells.find((name, index) => name && cells.indexOf(name) !== index);
+        const names = cells.map((name) => name.trim()); // the parser leaves blanks inside of quotes
+        const twice = names.find((name, index) => name && names.indexOf(name) !== index);
         if (twice) throw new InputError(`${uri} has the column ${twice} twice; correct the data`);
-        for (const name of checkColumns(cells, uri)) if (name) ignored.add(name);
-        places = columns.map((name) => cells.indexOf(name));
+        for (const name of checkColumns(names, uri)) if (name) ignored.add(name);
+        places = columns.map((name) => names.indexOf(name));
       }
     }
     await done;

@@ -71,6 +71,7 @@ for (const [name, body] of [
   ['no end of the last line', text.slice(0, -1)],
   ['a byte order mark and blank lines before it all', `\ufeff\n\n${text}`],
   ['blanks of every kind around values', text.replaceAll(',', '\u00a0,\t\u2003\u202f').replaceAll('\n', ' \n')],
+  ['blanks inside of quotes', text.replace('MOSTYPE', '" MOSTYPE\u00a0"').replace('\n', '\n" ').replace(/(\n" \d+)/, '$1\t"')],
   ['Id in every other column', noted('MOSTYPE,1', 'Id,_malformed')],
 ]) {
   test(`CSV with ${name} comes out the same`, async () => assert.equal((await answered(body)).text, text));
