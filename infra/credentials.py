@@ -21,9 +21,9 @@ _VALUE = re.compile(
 _USER_INFO = re.compile(r"""://([^\s/?#"'<>]*)@""")
 _QUERY = re.compile(r"""([?&;#](?:amp;)?)([\w.%~\[\]-]{1,80})=([^&;#\s"'<>]+)""")
 _NAME = re.compile(
-    r"(?:passw(?:or)?ds?|passphrase)$"
+    r"(?:passw(?:or)?ds?|passphrase)[-_.]?\d*$"
     r"|(?:^|[^a-z])(?:pwd|secrets?|tokens?|credentials?|authorization"
-    r"|(?:api|private|access|account|secret|signing|encryption)[-_.]?key)$",
+    r"|(?:api|private|access|account|secret|signing|encryption)[-_.]?key)[-_.]?\d*$",
     re.IGNORECASE,
 )
 _OF_ADDRESS = re.compile(
@@ -33,8 +33,12 @@ _OF_ADDRESS = re.compile(
 )
 """What a parameter of an address is called if it is a credential, beside `_NAME`."""
 _REFERENCE = re.compile(r"\{\{.*\}\}|\$\(.*\)|\$\{.*\}|\$\w+", re.DOTALL)
-_PLAIN = re.compile(r"true|false|yes|no|null|none|~|\d{1,4}|[|>][+-]?|\[[a-z]+\]", re.IGNORECASE)
-"""What is written for a credential and is none: a switch, a small number, the start of a block, `[unknown]`."""
+_PLAIN = re.compile(
+    r"true|false|yes|no|null|none|~|\d{1,4}|projects/[^/\s]+/secrets/\S+|[|>][+-]?|\[[a-z]+\]"
+    r"|(?:is|are|was|has|must|should|cannot|may)(?:\s.*)?",
+    re.IGNORECASE,
+)
+"""What follows the name of a credential and is none: a switch, a small number, a secret's name, a mark, a sentence."""
 
 _WORD = r"[A-Za-z_][\w.-]{0,80}"
 _QUOTED = r""""(?:[^"\\\n]|\\.)*"|'[^'\n]*'"""

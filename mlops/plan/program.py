@@ -117,7 +117,10 @@ class _Monitor(mocks.MockMonitor):
         )
         physical_id, state = self._answers.new_resource(args)
         secret = {*request.additionalSecretOutputs, *_SECRET_OUTPUTS.get(request.type, ())}
-        state = {name: _secret(value) if name in secret else value for name, value in state.items()}
+        state, sent = (
+            {name: _secret(value) if name in secret else value for name, value in values.items()}
+            for values in (state, inputs)
+        )
 
         outputs = _plain(state)
         if self._preview and request.custom:
@@ -128,7 +131,7 @@ class _Monitor(mocks.MockMonitor):
             "name": request.name,
             "urn": urn,
             "custom": request.custom,
-            "inputs": _plain(inputs),
+            "inputs": _plain(sent),
             "outputs": outputs,
             "parent": None if _is_stack(request.parent) else request.parent,
             "provider": "::".join(request.provider.split("::")[:-1]) or None,

@@ -13,7 +13,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlops.plan.values import at
+from infra.credentials import masked
+from mlops.plan.inventory import SECRET
+from mlops.plan.secrets import bare, by_name, sent, sides, told, told_apart
 
 _FEW = 2
 
@@ -30,36 +32,56 @@ class Property(BaseModel):
     told: bool = Field(default=False, description="Whether headlines say all of it: a machine type, or images.")
 
 
-def properties(old: Any, new: Any, path: str = "") -> Iterator[Property]:
-    """Every property in which two values differ."""
+def properties(old: Any, new: Any) -> Iterator[Property]:
+    """Every property in which two values differ, without secrets and credentials."""
+    return _properties(told(old), told(new), "")
+
+
+def _properties(old: Any, new: Any, path: str) -> Iterator[Property]:
     if old == new:
         return
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             if _is_definition(path, old, new, key):
-                text = _unified(_yaml(old.get(key)), _yaml(new.get(key)))
-                if text:
+                before, after = (bare(side) for side in sides(old.get(key), new.get(key)))
+                if text := _unified(_yaml(before), _yaml(after)):
                     yield Property(path=key, text=text)
+                elif old.get(key) != new.get(key):
+                    # Nothing else of it changes.
+                    yield Property(path=key, old=SECRET, new=SECRET)
             else:
-                yield from properties(old.get(key), new.get(key), _join(path, key))
+                yield from _properties(old.get(key), new.get(key), _join(path, key))
+        return
+    if isinstance(old, list) and isinstance(new, list) and not told_apart(old, new):
+        yield _property(path, old, new)
         return
     if isinstance(old, list) and isinstance(new, list) and _all_maps(old) and _all_maps(new):
         before, after = _keyed(old), _keyed(new)
+        safe = sides(old, new)
+        gone, come = dict(zip(before, safe[0], strict=True)), dict(zip(after, safe[1], strict=True))
         for key in [*before, *(key for key in after if key not in before)]:
-            yield from properties(before.get(key), after.get(key), f"{path}[{key}]")
+            both = key in before and key in after
+            pair = (before[key], after[key]) if both else (gone.get(key), come.get(key))
+            yield from _properties(*pair, f"{path}[{key}]")
         return
     if isinstance(old, list) and isinstance(new, list) and _all_texts(old) and _all_texts(new) and len(old) > 1:
-        yield Property(path=path, text=_unified("\n".join(old), "\n".join(new)))
+        text = _unified(*("\n".join(bare(side)) for side in (old, new)))
+        yield Property(path=path, text=text) if text else Property(path=path, old=SECRET, new=SECRET)
         return
-    if isinstance(old, str) and isinstance(new, str):
-        inner = _embedded(old), _embedded(new)
-        if None not in inner and (found := list(properties(*inner, path))):
+    if isinstance(old, str) and isinstance(new, str) and SECRET not in (bare(old), bare(new)):
+        inner = _embedded(sent(old)), _embedded(sent(new))
+        if None not in inner and (found := list(_properties(told(inner[0]), told(inner[1]), path))):
             yield from found
             return
         if "\n" in old.strip() or "\n" in new.strip():
-            yield Property(path=path, text=_unified(old, new))
+            yield Property(path=path, text=_unified(sent(old), sent(new)))
             return
-    yield Property(path=path, old=old, new=new)
+    yield _property(path, old, new)
+
+
+def _property(path: str, old: Any, new: Any) -> Property:
+    old, new = sides(old, new)
+    return Property(path=path, old=bare(old), new=bare(new))
 
 
 def _is_definition(path: str, old: dict[str, Any], new: dict[str, Any], key: str) -> bool:
@@ -90,10 +112,7 @@ def _all_texts(items: list[Any]) -> bool:
 
 def _keyed(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The maps of a list by their names, if each has one of its own; otherwise by their places."""
-    names = [at(item, "name") for item in items]
-    if all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
-        return dict(zip(names, items, strict=True))
-    return {str(place): item for place, item in enumerate(items)}
+    return by_name(items) or {str(place): item for place, item in enumerate(items)}
 
 
 def _embedded(text: str) -> Any:
@@ -131,8 +150,16 @@ def _yaml(value: Any) -> str:
 
 
 def _unified(old: str, new: str) -> list[str]:
-    before, after = old.splitlines(), new.splitlines()
-    lines = list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]
+    """The unified diff of two texts without their credentials. A line of which only a credential changes is in it."""
+    before, after = _lines(old), _lines(new)
+    lines = [line.partition("\0")[0] for line in list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]]
     changed = [line for line in lines if line[:1] in ("-", "+")]
     # A few lines say enough without those around them.
     return changed if len(changed) <= _FEW else lines
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text as they are shown; after a NUL comes what tells two apart that are shown as the same."""
+    plain = text.removesuffix("\n").replace("\0", "\\0")
+    raw, safe = ([line.rstrip("\r") for line in side.split("\n")] for side in (plain, masked(plain)))
+    return [one if one == two else f"{two}\0{one}" for one, two in zip(raw, safe, strict=True)] if text else []

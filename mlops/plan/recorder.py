@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from infra.credentials import masked
 from infra.settings import PROJECT, ROOT, SettingsError, read_config
 from mlops import confinement
 from mlops.plan.inventory import Inventory
@@ -101,12 +102,12 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: boo
                 f"the program of stack {stack} ran for {_SECONDS} seconds, so it was ended; find what it waits for"
             ) from None
     if not finished.stdout:
-        last = (finished.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise PlanError(f"the program of stack {stack} ended with exit code {finished.returncode}: {printable(last)}")
+        last = printable(masked((finished.stderr.strip().splitlines() or ["it said nothing"])[-1]))
+        raise PlanError(f"the program of stack {stack} ended with exit code {finished.returncode}: {last}")
     try:
         answer = json.loads(finished.stdout)
         if "error" in answer:
-            raise PlanError(printable(str(answer["error"]), keep="\n"))
+            raise PlanError(printable(masked(str(answer["error"])), keep="\n"))
         return Inventory.model_validate(answer)
     except (ValueError, TypeError, RecursionError):
         # What it says instead is not repeated: it may be anything.

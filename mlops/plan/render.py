@@ -16,6 +16,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from rich.tree import Tree
 
+from infra.credentials import without_address_credentials
 from mlops.plan.capacity import Capacity
 from mlops.plan.changes import Change
 from mlops.plan.comment import LIMIT, code
@@ -377,7 +378,7 @@ def _cut(lines: Sequence[str]) -> list[str]:
 
 def _plain(text: str) -> str:
     """Text on one line."""
-    return printable(text.replace("\n", " "))
+    return printable(without_address_credentials(text.replace("\n", " ")))
 
 
 def _tree(section: Section) -> Tree:

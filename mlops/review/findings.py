@@ -116,6 +116,8 @@ def described(change: Change) -> tuple[str, tuple[str, ...]]:
         return "{} changes", (change.path,)
     if change.old == SECRET and change.new == SECRET:
         return "{} changes, a secret", (change.path,)
+    if change.old == change.new and SECRET in shown(change.old):
+        return "{} changes, in what is not shown of it", (change.path,)
     if change.old == ABSENT:
         return "{} is set to {}", (change.path, shown(change.new))
     if change.new == ABSENT:
@@ -298,8 +300,8 @@ def _compared(preview: Preview, plan: Preview) -> Iterator[Finding]:
             yield Finding("plan", step.op, step.type, step.name, "The plan is to {}, the preview says {}.", values)
             continue
         for op, wanted in planned.items():
-            for key, value in wanted.new.items():
-                if value != shown_[op].new.get(key, ABSENT):
+            for key, value in wanted.sent.items():
+                if value != shown_[op].sent.get(key, ABSENT):
                     text = "The plan sets {} otherwise than the preview."
                     yield Finding("plan", op, step.type, step.name, text, (key,))
 

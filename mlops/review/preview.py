@@ -6,14 +6,16 @@ sdk/go/common/apitype/core.go) and `--save-plan` (sdk/go/common/apitype/plan.go)
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
+from infra.credentials import masked, masked_value
 from mlops.plan.inventory import SECRET, UNKNOWN
+from mlops.plan.secrets import bare, sides, told, told_apart
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SIGNATURES = {
@@ -83,6 +85,7 @@ class Step:
         released: Whether it was protected, and is not any more.
         guarded: Whether it will be protected, and was not.
         retained: Whether a deletion only forgets it.
+        sent: The inputs after as the engine or the plan has them, to be compared. They are not to be shown.
         moved: The URN that it had, where an alias makes it the same resource.
     """
 
@@ -94,6 +97,7 @@ class Step:
     old: Mapping[str, Any]
     new: Mapping[str, Any]
     changes: Sequence[Change]
+    sent: Mapping[str, Any] = field(default_factory=dict, repr=False)
     protected: bool = False
     released: bool = False
     guarded: bool = False
@@ -149,6 +153,7 @@ class _State(_Model):
     protect: bool = False
     retain_on_delete: bool = False
     hide_diff: list[list[str | int]] | None = None
+    additional_secret_outputs: list[str] = []
 
 
 class _Difference(_Model):
@@ -265,7 +270,7 @@ def read_plan(file: Path) -> Preview:
         for op in dict.fromkeys(map(_operation, resource.steps or (["import"] if goal.id else []))):
             if op != "same" and goal.custom:
                 new = _plain(goal.input_diff.adds | goal.input_diff.updates)
-                steps.append(Step(op, urn, kind, name, _layer(chain, project), {}, new, []))
+                steps.append(Step(op, urn, kind, name, _layer(chain, project), {}, masked_value(new), [], new))
     return Preview(project, stack, _sorted(steps), [], [], finished=True)
 
 
@@ -357,16 +362,14 @@ def _sorted(steps: Iterable[Step]) -> list[Step]:
 
 def _message(raw: _Diagnostic) -> str:
     message = (raw.prefix + raw.message).strip("\r\n").rstrip()
-    return message.removeprefix(f"{raw.severity}:").strip()
+    return masked(message.removeprefix(f"{raw.severity}:").strip())
 
 
 def _step(raw: _Step, project: str) -> Step:
     chain, kind, name = _kind(raw.urn)
     before, after = raw.old_state, raw.new_state
     # The engine gives a deletion the state that goes, and nothing new; a creation the other way round.
-    old, new = (
-        {key: _plain(item) for key, item in (state.inputs if state else {}).items()} for state in (before, after)
-    )
+    old, new = (told(_inputs(state)) for state in (before, after))
     op = _operation(raw.op)
     return Step(
         op,
@@ -374,9 +377,10 @@ def _step(raw: _Step, project: str) -> Step:
         kind,
         name,
         _layer(chain, project),
-        old,
-        new,
+        bare(old),
+        bare(new),
         _changes(raw, old, new) if before and after else [],
+        _plain(after.inputs if after else {}),
         protected=bool(before and before.protect),
         released=bool(before and after and before.protect and not after.protect),
         guarded=bool(before and after and after.protect and not before.protect),
@@ -392,16 +396,14 @@ def _changes(raw: _Step, old: Mapping[str, Any], new: Mapping[str, Any]) -> list
     hidden = {_path(parts) for parts in (raw.new_state and raw.new_state.hide_diff) or []}
     found = {path: (before, after) for path, before, after in _differences("", old, new)}
     covered = {above for path in found for above in _ancestors(path)}
-    before = raw.old_state.outputs if raw.old_state else {}
+    before = told(_known(raw.old_state, raw.old_state.outputs)) if raw.old_state else {}
     for path in sorted({*raw.diff_reasons, *detailed, *reasons}):
         if path not in covered and not any(above in found for above in _ancestors(path)):
-            found[path] = (_plain(_at(before, path)), _at(new, path))
+            found[path] = (_at(before, path), _at(new, path))
     return [
         Change(
             path,
-            # Where one side is secret, so was or will be the other.
-            SECRET if after == SECRET and before is not ABSENT else before,
-            SECRET if before == SECRET and after is not ABSENT else after,
+            *map(bare, sides(before, after)),
             replaces=any(above in reasons for above in _ancestors(path)),
             hidden=any(above in hidden for above in _ancestors(path)),
         )
@@ -417,8 +419,17 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]
         for key in sorted({*old, *new}):
             yield from _differences(_joined(path, key), old.get(key, ABSENT), new.get(key, ABSENT))
     elif isinstance(old, list) and isinstance(new, list) and all(isinstance(one, Mapping) for one in [*old, *new]):
+        if not told_apart(old, new):
+            yield path, old, new
+            return
+        # An item that only one side has may be the other one of a secret.
+        gone, come = sides(old, new)
         for number, before, after in _aligned(old, new):
-            yield from _differences(f"{path}[{number}]", before, after)
+            pair = (
+                ABSENT if before is ABSENT else gone[number] if after is ABSENT else before,
+                ABSENT if after is ABSENT else come[number] if before is ABSENT else after,
+            )
+            yield from _differences(f"{path}[{number}]", *pair)
     else:
         yield path, old, new
 
@@ -435,6 +446,16 @@ def _aligned(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]])
         return
     for number in range(max(len(old), len(new))):
         yield number, old[number] if number < len(old) else ABSENT, new[number] if number < len(new) else ABSENT
+
+
+def _inputs(state: _State | None) -> dict[str, Any]:
+    return _known(state, state.inputs) if state else {}
+
+
+def _known(state: _State, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A state's inputs or outputs. The program may have named outputs as secret: so are the inputs of these names."""
+    secret = state.additional_secret_outputs
+    return {key: SECRET if key in secret else _plain(value) for key, value in values.items()}
 
 
 def _joined(path: str, key: str) -> str:

@@ -226,6 +226,12 @@ def test_a_strangers_plan_is_shown_as_code_and_begins_with_the_marker(tmp_path: 
     assert {token.type for token in told} <= {"text", "code_inline", "softbreak", "strong_open", "strong_close"}
 
 
+def test_a_plan_is_shown_as_the_changes_own_claim(tmp_path: Path) -> None:
+    """A made-up plan without changes cannot be told from a real one, so each is labelled before it is shown."""
+    text = comment(tmp_path, dev=plan("dev"))
+    assert text.index("The change's own claim") < text.index("Stack dev")
+
+
 def test_a_long_plan_takes_no_other_plans_room(tmp_path: Path) -> None:
     text = comment(tmp_path, dev=plan("dev", "dev", 1000), prod=plan("prod", "prod", 500))
     assert len(text.encode()) <= LIMIT

@@ -65,6 +65,8 @@ def test_a_planted_secret_is_masked_and_lines_stay_lines(text: str) -> None:
         "ssh://git@host/repository",
         "https://${TOKEN}@host/",
         "secret: [secret]",
+        "secret: projects/example/secrets/token",
+        "client_secret: is a secret in clear, so whoever may read the file has it",
         "keys = 5",
     ],
 )

@@ -193,3 +193,14 @@ pulumi_gcp.storage.BucketObject(
     assert record("local", root=moved).of_type("gcp:storage/bucketObject:BucketObject")[0].inputs["source"] == first
     (moved / "program.txt").write_text("two")
     assert record("local", root=moved).of_type("gcp:storage/bucketObject:BucketObject")[0].inputs["source"] != first
+
+
+def test_inputs_that_the_program_names_as_secret_outputs_are_marked(tree: Path) -> None:
+    credentials = planned(tree, OPTIONS).of_type("nomad:index/variable:Variable")[0]
+    assert credentials.inputs["path"] == SECRET
+
+
+def test_a_failure_repeats_no_credential(tree: Path) -> None:
+    with pytest.raises(PlanError) as raised:
+        planned(tree, "raise pulumi.RunError('https://me:hunter2@host/ refused; password=hunter2')")
+    assert "hunter2" not in str(raised.value)

@@ -496,3 +496,93 @@ def test_the_example_in_the_docs_is_the_golden_comment() -> None:
     assert len(quoted) > 10
     assert "\n".join(quoted) in (PREVIEWS / "change.md").read_text(encoding="utf-8")
     assert MARKER in page
+
+
+MARKED = {**SECRET, "ciphertext": "v1:xx"}
+SIDES = {
+    # The list of which one item is a secret, in the one form and the other.
+    "an item of a list": ({"command": ["--token", MARKED]}, {"command": ["--token", "hunter2"]}),
+    "an item that came out of a secret": ({"command": ["--flag", "hunter2"]}, {"command": ["--flag", MARKED]}),
+    "an item that moved": ({"command": ["run", MARKED]}, {"command": ["hunter2", "run"]}),
+    "a list that grew": ({"command": [MARKED]}, {"command": ["a", "b", "hunter2"]}),
+    "maps by their places": ({"l": [{"v": MARKED}, {"v": "b"}]}, {"l": [{"v": "b"}, {"v": "hunter2"}]}),
+    "maps by their names": ({"l": [{"name": "a", "v": MARKED}]}, {"l": [{"name": "a", "v": "hunter2"}]}),
+    "a map with another name": ({"l": [{"name": "a", "v": MARKED}]}, {"l": [{"name": "b", "v": "hunter2"}]}),
+    "a list in a map": ({"l": [{"v": {"w": [MARKED]}}]}, {"l": [{"v": {"w": ["hunter2"]}}]}),
+    "another type": ({"v": {"a": MARKED}}, {"v": "hunter2"}),
+    "another type the other way": ({"v": ["hunter2"]}, {"v": MARKED}),
+    "a map instead of a list": ({"v": [MARKED]}, {"v": {"a": "hunter2"}}),
+}
+
+
+@pytest.mark.parametrize("case", SIDES)
+def test_the_other_side_of_a_secret_is_hidden_at_any_depth(read: Any, case: str) -> None:
+    old, new = SIDES[case]
+    for before, after in ((old, new), (new, old)):
+        for details in ({}, {"diffReasons": [*old]}):
+            found = read(changed(before, after, **details))
+            assert "hunter2" not in render(found) + json.dumps(summary(found)), (before, details)
+            assert summary(found)["stacks"][0]["changes"][0]["properties"]
+
+
+def test_what_the_program_names_as_secret_outputs_is_hidden_in_inputs_too(read: Any) -> None:
+    names = {"additionalSecretOutputs": ["content"]}
+    old, new = (state("b", {"content": f"hunter2 {n}", "other": n}, outputs={"content": "hunter2"}) for n in "12")
+    created = {**state("c", {"content": "hunter2"}), **names}
+    found = read(step("update", old, {**new, **names}), step("create", None, created))
+    for text in (render(found), json.dumps(summary(found))):
+        assert "hunter2" not in text
+    assert "other" in render(found)
+
+
+JOBSPEC = """
+job "x" {
+  group "a" {
+    task "t" {
+      env {
+        DB_PASSWORD = "hunter2"
+        SHOWN       = "yes"
+      }
+      config {
+        args = ["--api-key", "hunter2", "--port", "80"]
+      }
+      template {
+        data = <<EOF
+curl -H 'Authorization: Bearer hunter2' https://me:hunter2@host/x?sig=hunter2
+EOF
+      }
+    }
+  }
+}
+"""
+CLEAR = {
+    "jobspec": JOBSPEC,
+    "manifest": '{"env": [{"name": "A_TOKEN", "value": "hunter2"}], "shown": 1}',
+    "env": [{"name": "A_TOKEN", "value": "hunter2"}, {"name": "B", "value": "shown"}],
+    "args": ["--password", "hunter2", "shown"],
+    "url": "https://host/x?access_token=hunter2",
+    "settings": {"dbPassword": "hunter2", "shown": True},
+    "key": "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+}
+
+
+def test_what_stands_in_clear_and_is_a_credential_is_masked_and_still_told_as_a_change(read: Any) -> None:
+    other = json.loads(json.dumps(CLEAR).replace("hunter2", "hunter2hunter3"))
+    created, deleted = step("create", None, state("c", CLEAR)), step("delete", state("d", CLEAR), None)
+    found = read(changed(CLEAR, other), created, deleted)
+    for text in (render(found), json.dumps(summary(found))):
+        assert "hunter" not in text
+    changes = next(one for one in summary(found)["stacks"][0]["changes"] if one["op"] == "update")["properties"]
+    assert {change["path"].partition("[")[0].partition(".")[0] for change in changes} == {*CLEAR}
+
+
+def test_a_diagnostic_repeats_no_credential(tmp_path: Path) -> None:
+    message = "error: cannot log in with password=hunter2 at https://me:hunter2@host/: token: hunter2"
+    file = tmp_path / "dev.json"
+    urn = state("b", {})["urn"]
+    diagnostics = [{"urn": urn, "message": message, "severity": each} for each in ("error", "warning", "info#err")]
+    file.write_text(json.dumps({"steps": [], "diagnostics": diagnostics}))
+    found = review([read_preview(file)])
+    for text in (render(found), json.dumps(summary(found))):
+        assert "hunter2" not in text
+        assert "cannot log in" in text

@@ -1,8 +1,9 @@
 """Plans of several stacks as one comment: `plans.py PLAN.json...`, a file a stack, as `mlops plan --json` wrote them.
 
 Owns the order and each plan's share of a comment's length. The plans may be a stranger's: what they say is data, read
-into `mlops plan`'s own form and shown as it shows it, as code that cannot leave its place. A plan that is not of that
-form, because the change is to the form or because someone made it up, is named and not shown.
+into `mlops plan`'s own form and shown as that shows it, as code that cannot leave its place, under a sentence that says
+whose claim it is. A plan that is not of that form, because the change is to the form or because someone made it up, is
+named and not shown.
 """
 
 import sys
@@ -17,6 +18,11 @@ from mlops.plan.report import Plan
 MARKER = "<!-- mlops-plan -->"
 """The first line, by which the comment is found again."""
 
+_CLAIM = (
+    "**The change's own claim.** Code of the change itself computed this without a cloud, and could have made it up. "
+    "Read the files that changed; only a preview or a saved plan of the engine shows what will happen."
+)
+
 
 def comment(plans: dict[str, bytes], limit: int = LIMIT) -> str:
     """The comment.
@@ -25,7 +31,7 @@ def comment(plans: dict[str, bytes], limit: int = LIMIT) -> str:
         plans: What each file holds, by its stack.
         limit: Its longest length, in bytes.
     """
-    parts = [f"{MARKER}\nWhat this change does to each stack, planned without a cloud.\n"]
+    parts = [f"{MARKER}\n{_CLAIM}\n"]
     read: list[Plan] = []
     for stack, text in plans.items():
         try:
