@@ -285,7 +285,7 @@ def test_spark_that_always_dies_fails_the_run_with_what_its_driver_said_last(ref
     assert workflow["status"]["phase"] == "Failed"
     assert node_of(workflow, "transform(0)")["sparkAttempts"] == 3
     assert re.search(
-        r"SparkApplication transform-\d+ is FAILED: exit code 2 in attempt 3: .*broken/customers.csv",
+        r"transform-\d+ is FAILED \(failure condition\): exit code 2 in attempt 3: .*broken/customers.csv",
         workflow["status"]["message"],
     )
     _nothing_is_stored(refits, "no-data", "transform", "broken/customers.csv")

@@ -127,7 +127,7 @@ def test_a_driver_that_dies_is_tried_again_as_the_policy_says(
         assert node_of(workflow, "run")["sparkAttempts"] == attempts
         if phase == "Failed":
             said = workflow["status"]["message"]
-            assert "is FAILED: exit code 1 in attempt 2" in said
+            assert "is FAILED (failure condition): exit code 1 in attempt 2" in said
             assert "no column named Purchase, in attempt 2" in said
             assert "in attempt 1" not in said
 

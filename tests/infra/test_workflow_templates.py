@@ -334,7 +334,7 @@ def test_no_path_of_a_kubeconfig_is_registered_and_the_current_context_is_by_its
 ) -> None:
     """What is registered is state: of whoever was there last."""
     (provider,) = record("local", root=tree).of_type("pulumi:providers:kubernetes")
-    assert provider.inputs == {"context": "current", "namespace": settings.load("local").kubernetes.namespace}
+    assert provider.inputs == {"context": "current", "namespace": "mlops"}
     monkeypatch.setenv("KUBECONFIG", _kubeconfig(tmp_path / "kubeconfig", "second", "first", "second"))
     assert kubeconfig.context(None) == "second"
     with kubeconfig.out_of_the_state():
