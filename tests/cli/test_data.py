@@ -160,6 +160,7 @@ def test_an_address_that_does_not_deliver_is_told(web: str, bucket: str, emulato
     missing = refused(emulator, bucket, f"{web}/none.csv?signature=abc")
     assert str(missing).startswith(f"{web}/none.csv answered HTTP 404")
     assert missing.exit_code == 2
+    assert "again" not in str(missing), "a repeat would say the same"
     cut = refused(emulator, bucket, f"{web}/areas.csv", f"{web}/cut.csv?signature=abc")
     assert str(cut).startswith(f"{web}/cut.csv was not delivered whole")
     assert cut.exit_code == 1
