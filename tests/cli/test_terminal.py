@@ -88,3 +88,9 @@ def test_a_credential_in_an_address_that_was_recorded_is_not_printed(capsys: pyt
     told = capsys.readouterr()
     assert "hunter2" not in told.out + told.err
     assert (told.out + told.err).count("page=1&access_token=[secret]") == 6
+
+
+def test_json_keeps_values_whose_keys_only_sound_like_a_credential(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"levels": {"nomad-credential": "mandatory", "token": "advisory"}}
+    output.print_json(value)
+    assert json.loads(capsys.readouterr().out) == value
