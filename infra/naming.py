@@ -6,6 +6,8 @@ from infra.settings import Settings
 
 IMAGES, SIGNATURES, MAVEN = "images", "signatures", "maven"
 """The stack's own repositories in Artifact Registry."""
+MODEL_ALIASES = "aliases"
+"""The registry's folder of aliases, below a model's name: people promote versions there, and tasks create nothing."""
 STORE_PROGRAM = "platform/mlops-registry/"
 """What the names of the store task's programs begin with, in the data bucket."""
 REGISTRIES = {
@@ -71,6 +73,11 @@ NOMAD_CA_SECRET = "mlops-nomad-ca"  # noqa: S105  a name
 def nomad_server_labels(region: str) -> dict[str, str]:
     """Labels by which the servers of a Nomad region are found, on their instances."""
     return {"nomad-region": region, "nomad-role": "server"}
+
+
+def nomad_server_group(region: str, index: int) -> str:
+    """The name of a server's group of one machine."""
+    return f"mlops-{region}-server-{index}"
 
 
 def nomad_server_name(region: str) -> str:

@@ -27,6 +27,12 @@ _ALWAYS = (
 )
 
 
+_SOMETIMES = ("billingbudgets", "container")
+ALL = tuple(sorted((*_ALWAYS, *_SOMETIMES)))
+"""Every API that a stack may need. docs/how-to/first-hour.md turns all of them on beforehand: for minutes after that,
+Google may answer that an API is not on, and Pulumi's provider does not try again."""
+
+
 def needed(settings: Settings) -> list[str]:
     """The APIs of a stack, without `.googleapis.com`."""
     names = {*_ALWAYS}

@@ -6,6 +6,7 @@ Owns the buckets and how a grant on one is written. Who is granted what stands b
 import pulumi
 from pulumi_gcp import storage
 
+from infra import naming
 from infra.foundation.keys import Keys
 from infra.labels import labels
 from infra.settings import PROJECT, Settings
@@ -35,17 +36,32 @@ def lifecycle(settings: Settings, use: str) -> list[storage.BucketLifecycleRuleA
     return rules
 
 
-def below(bucket: str, prefix: str) -> str:
-    """The condition by which a grant on a bucket holds for the objects below a prefix, and for listing these.
+CREATES = "roles/storage.objectCreator"
+"""Creates objects, and never replaces or deletes one."""
+_TITLE = 100
+"""How long the title of a condition may be."""
 
-    `bucket` and `prefix` are written into an expression, so neither may hold a quote or a backslash.
-    """
-    if {'"', "\\"} & {*bucket, *prefix}:
-        raise ValueError(f"{bucket}/{prefix} cannot stand in a condition; name it without quotes and backslashes")
+
+def below(bucket: str, prefix: str) -> str:
+    """The condition by which a grant on a bucket holds for the objects below a prefix, and for listing these."""
     return (
-        f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{prefix}") || '
+        f"{_named(bucket, prefix)} || "
         f'api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("{prefix}")'
     )
+
+
+def below_but_aliases(bucket: str, prefix: str) -> str:
+    """The condition by which a grant on a bucket holds for the objects below a prefix, except aliases of models.
+
+    `extract` gives what follows its text, and nothing where the name does not have it.
+    """
+    return f'{_named(bucket, prefix)} && resource.name.extract("/{naming.MODEL_ALIASES}/{{alias}}") == ""'
+
+
+def _named(bucket: str, prefix: str) -> str:
+    if {'"', "\\"} & {*bucket, *prefix}:
+        raise ValueError(f"{bucket}/{prefix} cannot stand in a condition; name it without quotes and backslashes")
+    return f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{prefix}")'
 
 
 class Buckets(pulumi.ComponentResource):
@@ -105,7 +121,7 @@ class Buckets(pulumi.ComponentResource):
         prefix: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> storage.BucketIAMMember:
-        """Grant a role on one bucket.
+        """Grant a role on one bucket. What may only create objects, below a prefix, creates no alias of a model.
 
         Args:
             name: The grant's logical name.
@@ -117,8 +133,11 @@ class Buckets(pulumi.ComponentResource):
         """
         condition = None
         if prefix:
+            creates = role == CREATES
+            title = f"below {prefix}, aliases excepted" if creates else f"below {prefix}"
+            limit = below_but_aliases if creates else below
             condition = storage.BucketIAMMemberConditionArgs(
-                title=f"below {prefix}", expression=below(self._names[use], prefix)
+                title=title[:_TITLE], expression=limit(self._names[use], prefix)
             )
         return storage.BucketIAMMember(
             name, bucket=self.by_use[use].name, role=role, member=member, condition=condition, opts=opts

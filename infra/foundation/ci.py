@@ -17,7 +17,7 @@ import pulumi
 import pulumi_random
 from pulumi_gcp import artifactregistry, iam, kms, projects, serviceaccount, storage
 
-from infra import naming
+from infra import naming, outputs
 from infra.foundation.buckets import Buckets
 from infra.foundation.registry import Registry
 from infra.settings import PROJECT, Settings
@@ -267,7 +267,7 @@ class Ci(pulumi.ComponentResource):
         self._suffix = pulumi_random.RandomId(f"{name}-suffix", byte_length=3, opts=self._below)
         pool = iam.WorkloadIdentityPool(
             f"{name}-pool",
-            workload_identity_pool_id=pulumi.Output.concat("mlops-ci-", self._suffix.hex),
+            workload_identity_pool_id=outputs.concat("mlops-ci-", self._suffix.hex),
             project=self._project,
             display_name="Continuous integration",
             description="Who jobs of GitHub's workflows are to Google Cloud.",
@@ -304,7 +304,7 @@ class Ci(pulumi.ComponentResource):
                 f"{name}-{key}-github",
                 service_account_id=account.name,
                 role="roles/iam.workloadIdentityUser",
-                member=pulumi.Output.concat(
+                member=outputs.concat(
                     f"principalSet://iam.googleapis.com/projects/{settings.gcp.project_number}/locations/global/"
                     "workloadIdentityPools/",
                     pool.workload_identity_pool_id,
@@ -335,7 +335,7 @@ class Ci(pulumi.ComponentResource):
         if job.permissions:
             roles["own"] = projects.IAMCustomRole(
                 f"{self._name}-{key}-role",
-                role_id=pulumi.Output.concat(f"mlopsCi{key.capitalize()}_", self._suffix.hex),
+                role_id=outputs.concat(f"mlopsCi{key.capitalize()}_", self._suffix.hex),
                 title=f"mlops: CI, {key}",
                 description=f"{job.title}: what no predefined role has without more.",
                 project=self._project,

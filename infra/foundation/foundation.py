@@ -40,7 +40,7 @@ class Foundation(pulumi.ComponentResource):
         after = pulumi.ResourceOptions(parent=self, depends_on=[self.apis])
         self.notices = Notices(f"{name}-notices", settings=settings, opts=after)
         self.network = Network(f"{name}-network", settings=settings, opts=after)
-        self.keys = Keys(f"{name}-keys", settings=settings, apis=self.apis, opts=after)
+        self.keys = Keys(f"{name}-keys", settings=settings, apis=self.apis, network=self.network, opts=after)
         self.buckets = Buckets(f"{name}-buckets", settings=settings, keys=self.keys, opts=after)
         self.registry = Registry(f"{name}-registry", settings=settings, keys=self.keys, opts=after)
         self.ci = None

@@ -11,6 +11,7 @@ import pulumi
 import pulumi_random
 from pulumi_gcp import kms, projects, storage
 
+from infra import outputs
 from infra.foundation.apis import Apis
 from infra.labels import labels
 from infra.settings import PROJECT, Settings
@@ -70,20 +71,36 @@ class Keys(pulumi.ComponentResource, RegionKeys):
     ready: list[pulumi.Resource]
 
     def __init__(
-        self, name: str, *, settings: Settings, apis: Apis, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        *,
+        settings: Settings,
+        apis: Apis,
+        network: pulumi.Resource,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Make them; `opts` has the provider of Google Cloud."""
+        """Make them; `opts` has the provider of Google Cloud.
+
+        Args:
+            name: The component's name.
+            settings: The stack's settings.
+            apis: The APIs.
+            network: What uses Compute Engine, so that its service agent exists.
+            opts: Its options.
+        """
         pulumi.ComponentResource.__init__(self, f"{PROJECT}:foundation:Keys", name, None, opts)
         assert settings.gcp, "the settings were checked"  # noqa: S101
         stateful = pulumi.ResourceOptions(parent=self, protect=settings.gcp.protect)
         suffix = pulumi_random.RandomId(f"{name}-suffix", byte_length=3, opts=pulumi.ResourceOptions(parent=self))
-        agents = self._agents(name, settings, apis)
+        # A grant comes after what makes its agent.
+        made: dict[str, list[pulumi.Resource]] = {"disks": [network]}
+        agents = self._agents(name, settings, apis, made)
         self.ready = []
         self._regions: dict[str, RegionKeys] = {}
         for region, kinds in uses(settings).items():
             ring = kms.KeyRing(
                 f"{name}-{region}",
-                name=pulumi.Output.concat("mlops-", suffix.hex),
+                name=outputs.concat("mlops-", suffix.hex),
                 location=region,
                 opts=stateful,
             )
@@ -105,7 +122,10 @@ class Keys(pulumi.ComponentResource, RegionKeys):
                             crypto_key_id=keys[kind].id,
                             role=ENCRYPT_AND_DECRYPT,
                             member=agents[kind],
-                            opts=pulumi.ResourceOptions(parent=self, depends_on=[apis.by_name[_APIS[kind]]]),
+                            opts=pulumi.ResourceOptions(
+                                parent=self,
+                                depends_on=[apis.by_name[_APIS[kind]], *made.get(kind, [])],
+                            ),
                         )
                     )
             self._regions[region] = RegionKeys(keys)
@@ -116,32 +136,40 @@ class Keys(pulumi.ComponentResource, RegionKeys):
         """The keys of a region of Google Cloud that has an engine."""
         return self._regions[region]
 
-    def _agents(self, name: str, settings: Settings, apis: Apis) -> dict[str, pulumi.Input[str]]:
+    def _agents(
+        self, name: str, settings: Settings, apis: Apis, made: dict[str, list[pulumi.Resource]]
+    ) -> dict[str, pulumi.Input[str]]:
         """The account by which Google's service uses each kind of key, as a member.
 
-        Those of Compute Engine and GKE are made when their API is turned on, two others have to be made, and that of
-        Cloud Storage is made when it is first asked for, which is what the call is for
-        (hashicorp/terraform-provider-google#9730).
+        It exists some time after its API is first used (cloud.google.com/iam/docs/service-agents), and a grant to one
+        that does not exist is refused. So it is made here where Google makes one on request. That of Cloud Storage is
+        made when it is first asked for, which is what the call is for (hashicorp/terraform-provider-google#9730). That
+        of Compute Engine cannot be requested (terraform-google-modules/terraform-google-project-factory#628): its grant
+        waits for the network, which uses the API.
         """
         assert settings.gcp, "the settings were checked"  # noqa: S101
         project, number = settings.gcp.project, settings.gcp.project_number
 
-        def made(kind: str) -> pulumi.Output[str]:
+        def requested(kind: str) -> projects.ServiceIdentity:
             identity = projects.ServiceIdentity(
                 f"{name}-{_APIS[kind]}-agent",
                 project=project,
                 service=f"{_APIS[kind]}.googleapis.com",
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[apis.by_name[_APIS[kind]]]),
             )
-            return identity.member
+            made[kind] = [identity]
+            return identity
 
         asked = storage.get_project_service_account_output(
             project=project, opts=pulumi.InvokeOutputOptions(parent=self, depends_on=[apis.by_name["storage"]])
         )
+        if settings.kubernetes and settings.kubernetes.clusters:
+            # Its address is known, and what Google answers need not hold one.
+            requested("kubernetes")
         return {
             "storage": asked.member,
-            "artifacts": made("artifacts"),
-            **({"secrets": made("secrets")} if settings.nomad.regions else {}),
+            "artifacts": requested("artifacts").member,
+            **({"secrets": requested("secrets").member} if settings.nomad.regions else {}),
             "disks": f"serviceAccount:service-{number}@compute-system.iam.gserviceaccount.com",
             "kubernetes": f"serviceAccount:service-{number}@container-engine-robot.iam.gserviceaccount.com",
         }

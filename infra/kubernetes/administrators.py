@@ -9,6 +9,7 @@ import pulumi
 import pulumi_random
 from pulumi_gcp import projects
 
+from infra import outputs
 from infra.foundation.foundation import Foundation
 from infra.settings import PROJECT, Settings
 
@@ -69,7 +70,7 @@ class ClusterAdministrators(pulumi.ComponentResource):
             suffix = pulumi_random.RandomId(f"{name}-suffix", byte_length=3, opts=below)
             role = projects.IAMCustomRole(
                 f"{name}-role",
-                role_id=pulumi.Output.concat("mlopsClusterAdministrator_", suffix.hex),
+                role_id=outputs.concat("mlopsClusterAdministrator_", suffix.hex),
                 title="mlops: administer what runs in clusters",
                 description="Connects to clusters, sees what runs, forwards ports, starts and ends runs.",
                 project=project,

@@ -11,6 +11,7 @@ from typing import Any
 import pulumi
 from pulumi_gcp import container, projects, serviceaccount
 
+from infra import outputs
 from infra.foundation.ci import may_run_as
 from infra.foundation.foundation import Foundation
 from infra.kubernetes import names
@@ -120,9 +121,13 @@ class Cluster(pulumi.ComponentResource):
             ),
         )
         # With the id, the whole text is unknown for as long as the cluster does not exist.
-        self.kubeconfig = pulumi.Output.all(
-            self.cluster.id, self.cluster.control_plane_endpoints_config.dns_endpoint_config.endpoint
-        ).apply(lambda known: kubeconfig(names.cluster_name(cluster), str(known[1])))
+        endpoint = outputs.made(
+            self.cluster.control_plane_endpoints_config,
+            lambda config: config.dns_endpoint_config and config.dns_endpoint_config.endpoint,
+        )
+        self.kubeconfig = pulumi.Output.all(self.cluster.id, endpoint).apply(
+            lambda known: kubeconfig(names.cluster_name(cluster), str(known[1]))
+        )
         self.register_outputs({})
 
 
@@ -198,9 +203,7 @@ def _access(settings: Settings) -> dict[str, Any]:
         "rbac_binding_config": container.ClusterRbacBindingConfigArgs(
             enable_insecure_binding_system_authenticated=False, enable_insecure_binding_system_unauthenticated=False
         ),
-        "security_posture_config": container.ClusterSecurityPostureConfigArgs(
-            mode="BASIC", vulnerability_mode="VULNERABILITY_DISABLED"
-        ),
+        "security_posture_config": container.ClusterSecurityPostureConfigArgs(mode="BASIC"),
     }
 
 

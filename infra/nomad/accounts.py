@@ -11,6 +11,7 @@ import pulumi
 import pulumi_random
 from pulumi_gcp import projects, serviceaccount
 
+from infra import outputs
 from infra.foundation.ci import may_run_as
 from infra.settings import PROJECT, Settings
 from infra.settings.nomad import ScalingSettings
@@ -51,7 +52,7 @@ class NomadAccounts(pulumi.ComponentResource):
         def role(what: str, title: str, description: str, *permissions: str) -> projects.IAMCustomRole:
             return projects.IAMCustomRole(
                 f"{name}-{what}",
-                role_id=pulumi.Output.concat(f"mlopsNomad{what.capitalize()}_", suffix.hex),
+                role_id=outputs.concat(f"mlopsNomad{what.capitalize()}_", suffix.hex),
                 title=title,
                 description=description,
                 project=project,

@@ -10,7 +10,6 @@ from infra.foundation.foundation import Foundation
 from infra.labels import labels
 from infra.settings import PROJECT, Settings
 
-_METRIC = "custom.googleapis.com/mlops/nomad"
 _DAYS = 30
 """Certificates are made again by an update in their last 90 days."""
 _PART = 0.8
@@ -45,26 +44,23 @@ class NomadAlerts(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self),
             )
 
-        def chosen(metric: str) -> str:
-            return (
-                f'metric.type = "{_METRIC}/{metric}" AND resource.type = "gce_instance" AND '
-                f'metric.labels.region = "{region}"'
-            )
+        def reported(metric: str) -> str:
+            return f'custom_googleapis_com:mlops_nomad_{metric}{{monitored_resource="gce_instance",region="{region}"}}'
 
-        def condition(title: str, metric: str, comparison: str, value: float) -> monitoring.AlertPolicyConditionArgs:
+        def condition(
+            title: str, query: str, duration: int = 0, interval: int = 60
+        ) -> monitoring.AlertPolicyConditionArgs:
             return monitoring.AlertPolicyConditionArgs(
                 display_name=title,
-                condition_threshold=monitoring.AlertPolicyConditionConditionThresholdArgs(
-                    filter=chosen(metric),
-                    comparison=comparison,
-                    threshold_value=value,
-                    duration="0s",
-                    aggregations=[
-                        monitoring.AlertPolicyConditionConditionThresholdAggregationArgs(
-                            alignment_period="300s",
-                            per_series_aligner="ALIGN_MIN" if comparison == "COMPARISON_LT" else "ALIGN_MAX",
-                        )
-                    ],
+                condition_prometheus_query_language=(
+                    monitoring.AlertPolicyConditionConditionPrometheusQueryLanguageArgs(
+                        query=query,
+                        duration=f"{duration}s",
+                        evaluation_interval=f"{interval}s",
+                        # On a first update nothing was reported yet, and a condition on a metric that does not exist is
+                        # refused (terraform-provider-google#11102).
+                        disable_metric_validation=True,
+                    )
                 ),
             )
 
@@ -73,52 +69,42 @@ class NomadAlerts(pulumi.ComponentResource):
             "quorum",
             "The servers have no leader, or one of them is lost. docs/runbooks/restore-a-snapshot.md tells how to find "
             "out which, and what to do where most are gone.",
-            monitoring.AlertPolicyConditionArgs(
-                display_name="nobody reports as leader",
-                condition_absent=monitoring.AlertPolicyConditionConditionAbsentArgs(
-                    filter=chosen("healthy"),
-                    duration="300s",
-                    aggregations=[
-                        monitoring.AlertPolicyConditionConditionAbsentAggregationArgs(
-                            alignment_period="60s",
-                            per_series_aligner="ALIGN_MAX",
-                            # Whichever server leads.
-                            cross_series_reducer="REDUCE_MAX",
-                        )
-                    ],
-                ),
+            # Whichever server leads. As long as this, because a new server's first report comes later than this policy.
+            condition("nobody reports as leader", f"absent_over_time({reported('healthy')}[3m])", duration=300),
+            condition(
+                "autopilot says that not all servers are healthy", f"min_over_time({reported('healthy')}[5m]) < 1"
             ),
-            condition("autopilot says that not all servers are healthy", "healthy", "COMPARISON_LT", 1),
         )
         alert(
             "failed-runs",
             "failed runs",
             "`mlops runs list` shows which, and `mlops runs logs RUN` why.",
-            condition("allocations have failed", "failed_runs", "COMPARISON_GT", 0),
+            condition("allocations have failed", f"max_over_time({reported('failed_runs')}[5m]) > 0"),
         )
         alert(
             "certificates",
             "certificates",
             "Certificates end soon: run `pulumi up`, which makes new ones. "
             "docs/runbooks/rotate-certificates-and-tokens.md tells the rest.",
-            condition(f"a certificate ends in {_DAYS} days", "certificate_days", "COMPARISON_LT", _DAYS),
+            condition(
+                f"a certificate ends in {_DAYS} days", f"min_over_time({reported('certificate_days')}[5m]) < {_DAYS}"
+            ),
         )
-        quota = 'quota_metric="compute.googleapis.com/cpus", location="%s"' % of.region  # noqa: UP031  braces follow
-        service = "serviceruntime_googleapis_com:quota"
+        # The metrics are those of two kinds of monitored resources, so the query names one.
+        named = f'monitored_resource="consumer_quota",quota_metric="compute.googleapis.com/cpus",location="{of.region}"'
+        used, limit = (
+            f"max(serviceruntime_googleapis_com:quota_{what}{{{named}}})" for what in ("allocation_usage", "limit")
+        )
         alert(
             "quota",
             "quota of CPUs",
             "Pools will stop growing: a group of machines that hits its quota is tried again and again. Ask for more: "
             "https://console.cloud.google.com/iam-admin/quotas.",
-            monitoring.AlertPolicyConditionArgs(
-                display_name=f"{_PART:.0%} of the region's vCPU are in use",
-                condition_prometheus_query_language=(
-                    monitoring.AlertPolicyConditionConditionPrometheusQueryLanguageArgs(
-                        query=f"max({service}_allocation_usage{{{quota}}}) / max({service}_limit{{{quota}}}) > {_PART}",
-                        duration="600s",
-                        evaluation_interval="300s",
-                    )
-                ),
+            condition(
+                f"{_PART:.0%} of the region's vCPU are in use",
+                f"{used} / {limit} > {_PART}",
+                duration=600,
+                interval=300,
             ),
         )
         self.register_outputs({})

@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from infra import naming
 from infra.nomad import agent
@@ -34,12 +33,14 @@ class StoreProgram:
     Attributes:
         files: Its files by their path in the checkout.
         checksums: A line a file, as sha256sum writes it.
-        object_name: What it is called in a bucket: another for every version.
+        content: A hash of them all: another for every version.
+        objects: What the names of its objects in a bucket begin with. Each of them holds this version.
     """
 
     files: dict[str, Path]
     checksums: str
-    object_name: str
+    content: str
+    objects: str
 
     def __init__(self, root: Path = ROOT) -> None:
         sources = [
@@ -51,8 +52,8 @@ class StoreProgram:
         self.checksums = "".join(
             f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n" for name, path in self.files.items()
         )
-        content = hashlib.sha256(self.checksums.encode()).hexdigest()[:20]
-        self.object_name = f"{PROGRAM_PREFIX}{content}.zip"
+        self.content = hashlib.sha256(self.checksums.encode()).hexdigest()[:20]
+        self.objects = f"{PROGRAM_PREFIX}{self.content}/"
 
 
 PROGRAM_PREFIX = naming.STORE_PROGRAM
@@ -79,7 +80,7 @@ def client(settings: Settings, region: str, pool: str, program: StoreProgram) ->
         "NOMAD_USER": "root",
         "CERTIFICATES_SECRET": secret_name("client", region),
         "PROGRAM_BUCKET": settings.buckets.data,
-        "PROGRAM_OBJECT": quote(program.object_name, safe=""),
+        "PROGRAM_OBJECTS": program.objects,
     }
     config = agent.client(settings, region, pool)
     more = {"store-program.sha256": program.checksums}

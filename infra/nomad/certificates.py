@@ -12,7 +12,7 @@ import pulumi_random
 import pulumi_tls
 from pulumi_gcp import secretmanager
 
-from infra import naming
+from infra import naming, outputs
 from infra.foundation.foundation import Foundation
 from infra.labels import labels
 from infra.nomad import boot
@@ -66,7 +66,7 @@ class NomadSecrets(pulumi.ComponentResource):
         gossip = pulumi_random.RandomBytes(f"{name}-gossip", length=32, opts=below)
         # Not a RandomUuid: the id of one is the UUID itself, and an id is plain in the state (pulumi-random#190).
         token = pulumi_random.RandomBytes(f"{name}-bootstrap-token", length=16, opts=below)
-        self.bootstrap_token = token.hex.apply(_uuid)
+        self.bootstrap_token = outputs.made(token.hex, _uuid)
 
         servers = {region: self.accounts.of[region, "server"].member for region in settings.nomad.regions}
         self.ready = [*self.accounts.ready]

@@ -5,12 +5,13 @@ A changed template reaches a machine that trains only when someone drains it: a 
 """
 
 import pulumi
-from pulumi_gcp import compute, storage
+from pulumi_gcp import compute
 
 from infra.foundation.foundation import Foundation
 from infra.labels import labels
 from infra.nomad import boot, machines
 from infra.nomad.certificates import NomadSecrets
+from infra.nomad.store_program import StoreProgramUpload
 from infra.settings import PROJECT, Settings
 from infra.settings.nomad import ScalingSettings
 
@@ -37,7 +38,7 @@ class Clients(pulumi.ComponentResource):
         region: str,
         foundation: Foundation,
         secrets: NomadSecrets,
-        program: boot.StoreProgram,
+        store_program: StoreProgramUpload,
         check: compute.HealthCheck,
         after: list[pulumi.Resource],
         opts: pulumi.ResourceOptions | None = None,
@@ -50,7 +51,7 @@ class Clients(pulumi.ComponentResource):
             region: The Nomad region.
             foundation: Network, keys, buckets and registry.
             secrets: What is shared by all regions.
-            program: The store program.
+            store_program: The store program.
             check: The health check of agents.
             after: What must exist before a client starts.
             opts: Its options.
@@ -59,17 +60,8 @@ class Clients(pulumi.ComponentResource):
         of = settings.nomad.regions[region]
         below = pulumi.ResourceOptions(parent=self)
         account = secrets.accounts.of[region, "client"]
-        uploaded = storage.BucketObject(
-            f"{name}-store-program",
-            name=program.object_name,
-            bucket=foundation.buckets.by_use["data"].name,
-            source=pulumi.AssetArchive({path: pulumi.FileAsset(str(file)) for path, file in program.files.items()}),
-            content_type="application/zip",
-            # Machines of an older template still start with it.
-            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True, delete_before_replace=False),
-        )
         ready: list[pulumi.Resource] = [
-            uploaded,
+            store_program.uploaded,
             foundation.buckets.grant(
                 f"{name}-reads-store-program",
                 "data",
@@ -93,7 +85,7 @@ class Clients(pulumi.ComponentResource):
                 region=of.region,
                 account=account.email,
                 foundation=foundation,
-                script=boot.client(settings, region, pool, program),
+                script=boot.client(settings, region, pool, store_program.program),
                 metadata={},
                 labels=labels(settings, "nomad", nomad_region=region, nomad_role="client", nomad_pool=pool),
                 tags=[],

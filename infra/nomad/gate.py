@@ -7,10 +7,12 @@ nothing in a preview or in an update that finds the object there.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import pulumi
 
+from infra.nomad import console
 from infra.nomad.api import Api, Later, NotFound, RefusedError
 
 PATIENCE = 900
@@ -19,12 +21,13 @@ _PATIENCE_WITHOUT_TUNNEL = 30
 _POLL = 3
 
 
-def gate(later: Later, stack: str) -> pulumi.ResourceHook:
+def gate(later: Later, stack: str, servers: Sequence[console.Server]) -> pulumi.ResourceHook:
     """A hook for before the creation of the first object in a region.
 
     Args:
         later: The region.
         stack: The stack's name, for what is said.
+        servers: Its servers, which are asked what they last said if it does not become ready.
     """
 
     async def before(args: pulumi.ResourceHookArgs) -> None:
@@ -32,12 +35,12 @@ def gate(later: Later, stack: str) -> pulumi.ResourceHook:
         api = await later.api()
         if api:
             pulumi.log.info(f"waiting for Nomad region {api.region} at {api.address}", ephemeral=True)
-            await asyncio.to_thread(wait, api, stack)
+            await asyncio.to_thread(wait, api, stack, servers=servers)
 
     return pulumi.ResourceHook(f"nomad-gate-{later.region}", before)
 
 
-def wait(api: Api, stack: str, patience: float = PATIENCE) -> None:
+def wait(api: Api, stack: str, patience: float = PATIENCE, *, servers: Sequence[console.Server] = ()) -> None:
     """Wait for a region.
 
     Raises:
@@ -49,9 +52,11 @@ def wait(api: Api, stack: str, patience: float = PATIENCE) -> None:
         # `mlops tunnel` takes every connection, and so does a machine: where nothing does, nothing will.
         nobody = lack.nobody and waited > min(_PATIENCE_WITHOUT_TUNNEL, patience)
         if nobody or waited > patience:
+            said = "" if lack.nobody else "".join(f"; {server.told()}" for server in servers)
             raise RuntimeError(
-                f"Nomad region {api.region} is not ready at {api.address} after {waited:.0f} s: {lack.what}. Nothing "
-                f"was put into it; {lack.fix.format(stack=stack)}, and run the update again: it goes on from here"
+                f"Nomad region {api.region} is not ready at {api.address} after {waited:.0f} s: {lack.what}{said}. "
+                f"Nothing was put into it; {lack.fix.format(stack=stack)}, and run the update again: it goes on from "
+                "here"
             )
         time.sleep(_POLL)
 
@@ -70,10 +75,7 @@ class _Lack:
 
 
 def _lack(api: Api) -> _Lack | None:
-    machines = (
-        "see what the servers say with `gcloud compute instances list --filter=labels.nomad-role=server` and `gcloud "
-        "compute instances get-serial-port-output`"
-    )
+    machines = "repair what the servers say"
     try:
         try:
             leader = api("GET", "status/leader")

@@ -14,7 +14,7 @@ import pulumi_nomad
 import pulumi_random
 from pulumi_gcp import iam
 
-from infra import naming
+from infra import naming, outputs
 from infra.nomad.api import gone
 from infra.nomad.place import AUDIENCE
 from infra.settings import PROJECT, Settings
@@ -64,7 +64,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
         suffix = pulumi_random.RandomId(f"{name}-suffix", byte_length=3, opts=pulumi.ResourceOptions(parent=self))
         self.pool = iam.WorkloadIdentityPool(
             f"{name}-pool",
-            workload_identity_pool_id=pulumi.Output.concat("mlops-nomad-", suffix.hex),
+            workload_identity_pool_id=outputs.concat("mlops-nomad-", suffix.hex),
             project=settings.gcp.project,
             display_name="Tasks of Nomad",
             description="Who tasks of the platform's Nomad are to Google Cloud.",
@@ -86,7 +86,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
             workload_identity_pool_id=self.pool.workload_identity_pool_id,
             workload_identity_pool_provider_id=f"nomad-{region}",
             project=self._google.project,
-            display_name=f"Nomad region {region}",
+            display_name=f"Nomad {region}",
             description="Takes tokens that this Nomad region signed for its tasks.",
             attribute_mapping={"google.subject": "assertion.sub"},
             # A region speaks for its own tasks alone.
@@ -105,7 +105,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
     def member(self, region: str, namespace: str, job: str, group: str, task: str) -> pulumi.Output[str]:
         """A task as IAM calls it."""
         who = subject(region, namespace, job, group, task)
-        return pulumi.Output.concat("principal://iam.googleapis.com/", self._path(), f"/subject/{who}")
+        return outputs.concat("principal://iam.googleapis.com/", self._path(), f"/subject/{who}")
 
     def credentials(self, region: str) -> pulumi.Output[str]:
         """What Google's libraries have to know to use a task's token, as JSON. It is no secret."""
@@ -113,7 +113,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
         return pulumi.Output.json_dumps(
             {
                 "type": "external_account",
-                "audience": pulumi.Output.concat("//iam.googleapis.com/", self._path(), "/providers/", provider),
+                "audience": outputs.concat("//iam.googleapis.com/", self._path(), "/providers/", provider),
                 "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
                 "token_url": "https://sts.googleapis.com/v1/token",
                 # Where Nomad keeps it fresh, as a task of docker or exec sees its folder of secrets.
@@ -122,7 +122,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
         )
 
     def _path(self) -> pulumi.Output[str]:
-        return pulumi.Output.concat(
+        return outputs.concat(
             f"projects/{self._google.project_number}/locations/global/workloadIdentityPools/",
             self.pool.workload_identity_pool_id,
         )
@@ -132,8 +132,12 @@ _NO_KEY = {"alg": "RS256", "e": "AQAB", "kid": "none", "kty": "RSA", "n": "AQAB"
 
 
 def _keys(provider: pulumi_nomad.Provider, after: list[pulumi.Resource]) -> pulumi.Output[str]:
-    found = pulumi_nomad.get_jwks_output(opts=pulumi.InvokeOutputOptions(provider=provider, depends_on=after))
-    return found.keys.apply(
+    # A provider that was never made has no id, and cannot be asked.
+    found = provider.id.apply(
+        lambda _: pulumi_nomad.get_jwks_output(opts=pulumi.InvokeOutputOptions(provider=provider, depends_on=after))
+    )
+    return outputs.made(
+        found.keys,
         lambda keys: jwks_json(
             [
                 {
@@ -146,5 +150,5 @@ def _keys(provider: pulumi_nomad.Provider, after: list[pulumi.Resource]) -> pulu
                 }
                 for key in keys
             ]
-        )
+        ),
     )

@@ -9,6 +9,7 @@ import pulumi_nomad
 
 from infra import providers
 from infra.foundation.foundation import Foundation
+from infra.nomad import console
 from infra.nomad.access import Access
 from infra.nomad.administrators import Administrators
 from infra.nomad.api import Later
@@ -19,6 +20,7 @@ from infra.nomad.gate import gate
 from infra.nomad.identity import WorkloadIdentity
 from infra.nomad.place import Place
 from infra.nomad.region import NomadRegion, address
+from infra.nomad.store_program import StoreProgramUpload
 from infra.settings import PROJECT, Settings
 
 
@@ -49,6 +51,8 @@ class NomadPlatform(pulumi.ComponentResource):
     ) -> None:
         """Make it; `opts` has the providers of Google Cloud, random and tls."""
         super().__init__(f"{PROJECT}:nomad:NomadPlatform", name, None, opts)
+        google = settings.gcp
+        assert google, "the settings were checked"  # noqa: S101
         below = pulumi.ResourceOptions(parent=self)
         secrets = NomadSecrets(f"{name}-secrets", settings=settings, foundation=foundation, opts=below)
         identity = WorkloadIdentity(
@@ -56,6 +60,7 @@ class NomadPlatform(pulumi.ComponentResource):
             settings=settings,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[foundation.apis]),
         )
+        store_program = StoreProgramUpload(f"{name}-store-program", foundation=foundation, opts=below)
         self.ca_pem = secrets.ca_pem
         self.providers, self.ready, self.engines = {}, {}, {}
         # The authoritative region first: the others have their ACLs from it, the program's token among them.
@@ -67,12 +72,15 @@ class NomadPlatform(pulumi.ComponentResource):
         }
         access: list[pulumi.Resource] = []
         for region in regions:
+            of = settings.nomad.regions[region]
+            servers = [console.server(google.project, region, of.zones, index) for index in range(of.servers.count)]
             engine = NomadRegion(
                 f"{name}-{region}",
                 settings=settings,
                 region=region,
                 foundation=foundation,
                 secrets=secrets,
+                store_program=store_program,
                 opts=below,
             )
             provider = providers.nomad_region(f"{name}-{region}-provider", later[region], below)
@@ -90,7 +98,9 @@ class NomadPlatform(pulumi.ComponentResource):
                     inside,
                     pulumi.ResourceOptions(
                         depends_on=[*engine.ready, *access],
-                        hooks=pulumi.ResourceHookBinding(before_create=[gate(later[region], pulumi.get_stack())]),
+                        hooks=pulumi.ResourceHookBinding(
+                            before_create=[gate(later[region], pulumi.get_stack(), servers)]
+                        ),
                     ),
                 ),
             )

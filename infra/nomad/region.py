@@ -8,11 +8,11 @@ from infra.foundation.foundation import Foundation
 from infra.labels import labels
 from infra.nomad.alerts import NomadAlerts
 from infra.nomad.api import Later
-from infra.nomad.boot import StoreProgram
 from infra.nomad.certificates import Certificates, NomadSecrets
 from infra.nomad.clients import Clients
 from infra.nomad.firewall import NomadFirewall
 from infra.nomad.servers import Servers
+from infra.nomad.store_program import StoreProgramUpload
 from infra.settings import PROJECT, Settings
 
 
@@ -52,6 +52,7 @@ class NomadRegion(pulumi.ComponentResource):
         region: str,
         foundation: Foundation,
         secrets: NomadSecrets,
+        store_program: StoreProgramUpload,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Make it; `opts` has the providers of Google Cloud, random and tls.
@@ -62,6 +63,7 @@ class NomadRegion(pulumi.ComponentResource):
             region: The region's name in them.
             foundation: What it stands on.
             secrets: What is shared by all regions.
+            store_program: The store program, which is too.
             opts: Its options.
         """
         super().__init__(f"{PROJECT}:nomad:NomadRegion", name, None, opts)
@@ -128,7 +130,7 @@ class NomadRegion(pulumi.ComponentResource):
             region=region,
             foundation=foundation,
             secrets=secrets,
-            program=StoreProgram(),
+            store_program=store_program,
             check=check,
             after=after,
             opts=below,

@@ -10,7 +10,7 @@ from pulumi_gcp import compute, kms
 from infra import naming
 from infra.foundation.foundation import Foundation
 from infra.labels import labels
-from infra.nomad import agent, boot, machines, roll
+from infra.nomad import agent, boot, console, machines, roll
 from infra.nomad.api import Later
 from infra.nomad.certificates import NomadSecrets
 from infra.settings import PROJECT, Settings
@@ -85,10 +85,10 @@ class Servers(pulumi.ComponentResource):
         marked = labels(settings, "nomad") | naming.nomad_server_labels(region)
         self.groups = []
         for index in range(of.servers.count):
-            zone = of.zones[index % len(of.zones)]
+            server = console.server(google.project, region, of.zones, index)
             template = machines.template(
                 f"{name}-{index}-template",
-                f"mlops-{region}-server-{index}-",
+                f"{server.group}-",
                 description=f"Server {index} of the Nomad region {region}.",
                 machine=of.servers,
                 region=of.region,
@@ -106,10 +106,10 @@ class Servers(pulumi.ComponentResource):
             self.groups.append(
                 compute.InstanceGroupManager(
                     f"{name}-{index}",
-                    name=f"mlops-{region}-server-{index}",
+                    name=server.group,
                     description=f"Server {index} of the Nomad region {region}.",
-                    base_instance_name=f"mlops-{region}-server-{index}",
-                    zone=zone,
+                    base_instance_name=server.group,
+                    zone=server.zone,
                     versions=[compute.InstanceGroupManagerVersionArgs(instance_template=template.self_link_unique)],
                     target_size=1,
                     # The old machine is gone before the new one comes, with the same disk and address.
@@ -143,7 +143,9 @@ class Servers(pulumi.ComponentResource):
                         protect=google.protect,
                         # One after the other, also where several are to be replaced.
                         depends_on=[*after, *ready, *self.groups[-1:]],
-                        hooks=pulumi.ResourceHookBinding(before_update=[hook]),
+                        hooks=pulumi.ResourceHookBinding(
+                            before_update=[hook], on_error=[console.on_error(f"{name}-{index}-console", server)]
+                        ),
                     ),
                 )
             )

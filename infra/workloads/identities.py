@@ -18,7 +18,7 @@ ROLES = {
     # Only who may list a bucket is told that an object is not there. Names of versions are no secret.
     "lists": ("roles/storage.legacyBucketReader", False),
     "reads": ("roles/storage.objectViewer", True),
-    # Creates and never overwrites, as the registry does.
+    # Creates and never overwrites, as the registry does: versions of its own model, and no alias of it.
     "writes": ("roles/storage.objectCreator", True),
 }
 """What such a task may do with its job's models: the role, and whether it holds below the job's prefix alone."""

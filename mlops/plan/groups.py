@@ -39,6 +39,10 @@ what stays on while nothing runs does.
 _SHORTER = (
     (re.compile(r"principal://iam\.googleapis\.com/projects/[^/]+/locations/global/workloadIdentityPools/"), "…/"),
     (re.compile(r"resource\.name\.startsWith\(\"projects/_/buckets/[^/]+/objects/([^\"]*)\"\) \|\| .*"), r"below `\1`"),
+    (
+        re.compile(r"resource\.name\.startsWith\(\"projects/_/buckets/[^/]+/objects/([^\"]*)\"\) && .*aliases.*"),
+        r"below `\1`, aliases excepted",
+    ),
 )
 
 

@@ -6,7 +6,6 @@ Owns: reading it from boot scripts and from what machines are described as. Deli
 import re
 from collections.abc import Iterator
 from functools import partial
-from urllib.parse import unquote
 
 from mlops.plan.inventory import Resource
 from mlops.plan.values import at, every
@@ -67,7 +66,7 @@ def _of_machines(machines: Resource, group: str, supply: Supply) -> Iterator[Nee
     settings = dict(_EXPORT.findall(script))
     for kind, action in {"PROGRAM": "get", "SNAPSHOT": "create"}.items():
         if bucket := settings.get(f"{kind}_BUCKET"):
-            prefix = unquote(settings.get(f"{kind}_OBJECT") or f"nomad/{settings['NOMAD_REGION']}/")
+            prefix = settings.get(f"{kind}_OBJECTS") or f"nomad/{settings['NOMAD_REGION']}/"
             yield need(f"to {action} gs://{bucket}/{prefix}", supply.on_bucket(action, bucket, prefix, account))
     if "monitoring.googleapis.com" in script:
         yield need("to write metrics", supply.find(ON_PROJECT, to=account, role="roles/monitoring.metricWriter"))

@@ -6,6 +6,7 @@ Numbers are those of the CIS Google Cloud Platform Foundation Benchmark 2.0.
 import re
 from collections.abc import Iterator
 
+from infra.naming import MODEL_ALIASES
 from mlops.plan.inventory import Resource
 from policy.parts import google
 from policy.rule import Level, Part, Rule, Stack
@@ -22,6 +23,12 @@ _ADMIN = re.compile(r"roles/[\w.]*(?:[aA]dmin|owner)(?:\.v\d)?")
 _TAKES_OVER = re.compile(
     r"setIamPolicy|iam\.serviceAccounts\.(getAccessToken|getOpenIdToken|implicitDelegation|signBlob|signJwt)"
     r"|iam\.serviceAccountKeys\.create|iam\.roles\.(create|update)|\*"
+)
+_READS = ("roles/storage.objectViewer", "roles/storage.legacyObjectReader", "roles/storage.legacyBucketReader")
+# As infra/foundation/buckets.py writes it: below a folder, and nothing below aliases/.
+_VERSIONS = re.compile(
+    r'resource\.name\.startsWith\("projects/_/buckets/[^/"]+/objects/([^/"]+/)+"\) && '
+    rf'resource\.name\.extract\("/{MODEL_ALIASES}/\{{\w+\}}"\) == ""'
 )
 _PROVIDER = "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider"
 # Issuers whose tokens anyone can have: https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines
@@ -44,6 +51,23 @@ def _public(grant: Part, _: Stack) -> Iterator[str]:
 def _wide(grant: Part, _: Stack) -> Iterator[str]:
     if grant.get("resource").startswith("project ") and _OF_ONE.match(grant.get("role")):
         yield f"{grant.get('principal')} gets {grant.get('role')} on all of the project"
+
+
+def _creates(grant: Part, stack: Stack) -> Iterator[str]:
+    role = str(grant.get("role"))
+    if role in _READS or grant.get("resource") not in stack.once(_models):
+        return
+    condition = str(grant.get("condition") or "")
+    if role != "roles/storage.objectCreator":
+        yield f"{role} replaces and deletes versions, or more"
+    elif not _VERSIONS.fullmatch(condition):
+        yield f"its condition is {condition or 'not set'}, so that it holds for more than versions"
+
+
+def _models(stack: Stack) -> frozenset[str]:
+    """The buckets of models, as grants name them."""
+    buckets = stack.inventory.of_type("gcp:storage/bucket:Bucket")
+    return frozenset(f"bucket {one.inputs['name']}" for one in buckets if one.inputs["labels"].get("use") == "models")
 
 
 def _impersonation(grant: Part, _: Stack) -> Iterator[str]:
@@ -137,6 +161,17 @@ RULES = (
         check=_wide,
         types=_IAM,
         parts=google.grants,
+    ),
+    Rule(
+        id="iam-creates-versions",
+        level=Level.MANDATORY,
+        holds="Who may write to the bucket of models creates versions there, below a folder, and no alias.",
+        why="An alias is what serves: whoever may write one makes every user of the model run a version of their own.",
+        fix="Grant roles/storage.objectCreator by Buckets.grant of infra/foundation/buckets.py, with a prefix.",
+        check=_creates,
+        types=("gcp:storage/*",),
+        parts=google.grants,
+        across=True,
     ),
     Rule(
         id="iam-impersonation",

@@ -30,6 +30,36 @@ NAMES = {
     "gcp:storage/bucket:Bucket": "name",
 }
 """Of each type that others refer to by name, the input that holds it."""
+_TEXTS = {"displayName": 32, "description": 256}
+LENGTHS = {
+    "gcp:artifactregistry/repository:Repository": {"repositoryId": 63},
+    "gcp:billing/budget:Budget": {"displayName": 60},
+    "gcp:compute/address:Address": {"name": 63},
+    "gcp:compute/firewall:Firewall": {"name": 63},
+    "gcp:compute/healthCheck:HealthCheck": {"name": 63},
+    "gcp:compute/instanceGroupManager:InstanceGroupManager": {"name": 63, "baseInstanceName": 58},
+    "gcp:compute/instanceTemplate:InstanceTemplate": {"namePrefix": 54},
+    "gcp:compute/network:Network": {"name": 63},
+    "gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager": {"name": 63, "baseInstanceName": 58},
+    "gcp:compute/subnetwork:Subnetwork": {"name": 63},
+    "gcp:container/cluster:Cluster": {"name": 40},
+    "gcp:container/nodePool:NodePool": {"name": 40},
+    "gcp:iam/workloadIdentityPool:WorkloadIdentityPool": _TEXTS,
+    "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider": {
+        "workloadIdentityPoolProviderId": 32,
+        **_TEXTS,
+    },
+    "gcp:kms/cryptoKey:CryptoKey": {"name": 63},
+    "gcp:kms/keyRing:KeyRing": {"name": 63},
+    "gcp:monitoring/alertPolicy:AlertPolicy": {"displayName": 512},
+    "gcp:projects/iAMCustomRole:IAMCustomRole": {"title": 100, "description": 300},
+    "gcp:secretmanager/secret:Secret": {"secretId": 255},
+    "gcp:serviceaccount/account:Account": {"accountId": 30, "displayName": 100, "description": 256},
+    "gcp:storage/bucket:Bucket": {"name": 63},
+    "gcp:storage/bucketIAMMember:BucketIAMMember": {"condition.title": 100},
+}
+"""How many characters Google takes, where its reference says so. Pulumi's provider checks hardly any of them. Ids that
+end in random digits are not among them: nothing that is set makes them longer, and in a plan they are stood in for."""
 _BUCKET = "gcp:storage/bucket:Bucket"
 
 
@@ -57,6 +87,14 @@ def _in_kubernetes(part: Part, _: Stack) -> Iterator[str]:
 def _named(part: Part, _: Stack) -> Iterator[str]:
     if part.resource is not None and not part.get(NAMES[part.resource.type]):
         yield f"{NAMES[part.resource.type]} is not set, so that Pulumi makes up a name that nobody knows"
+
+
+def _too_long(part: Part, _: Stack) -> Iterator[str]:
+    if part.resource is None:
+        return
+    for path, most in LENGTHS[part.resource.type].items():
+        if len(text := str(part.get(*path.split(".")) or "")) > most:
+            yield f"{path} has {len(text)} characters, and Google takes {most}"
 
 
 def _of_the_stack(bucket: Part, stack: Stack) -> Iterator[str]:
@@ -91,6 +129,15 @@ RULES = (
         fix="Set the name explicitly.",
         check=_named,
         types=tuple(NAMES),
+    ),
+    Rule(
+        id="name-length",
+        level=Level.MANDATORY,
+        holds="Names, titles and descriptions are no longer than Google takes.",
+        why="Google's API references: what is too long is refused in the middle of an update, and by no preview.",
+        fix="Shorten the text, or the name in the stack file that it is made of.",
+        check=_too_long,
+        types=tuple(LENGTHS),
     ),
     Rule(
         id="name-bucket",

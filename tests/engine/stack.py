@@ -64,7 +64,7 @@ class Stack:
         self.provider.calls.clear()
         said = self.must(verb, "--yes", "--skip-preview", *options)
         # Without credentials the program cannot ask for quotas, and says so.
-        warnings = [line for line in said.splitlines() if "warning:" in line and "warning: quota in " not in line]
+        warnings = [line for line in said.splitlines() if "warning:" in line and "warning: the quotas of " not in line]
         assert not warnings, said
         return self.changes()
 

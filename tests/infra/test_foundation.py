@@ -1,7 +1,9 @@
 """The foundation: quotas, conditions of grants, names of public images, and what stack settings alone add to it."""
 
+import re
 from pathlib import Path
 
+import pulumi
 import pytest
 import yaml
 
@@ -10,8 +12,11 @@ from infra.foundation import apis, buckets, keys, quota
 from infra.foundation.quota import Demand
 from mlops.plan import record
 from mlops.plan.permissions import permissions
+from mlops.registry.names import BucketPath
+from tests.stack_inventories import inventory
 
 DEV = settings.load("dev")
+TEMPLATE = "gcp:compute/instanceTemplate:InstanceTemplate"
 
 
 def test_a_stack_asks_for_the_cpus_of_all_its_machines_by_region() -> None:
@@ -26,46 +31,148 @@ def test_a_stack_asks_for_the_cpus_of_all_its_machines_by_region() -> None:
             "kubernetes": DEV.kubernetes.model_copy(update={"clusters": {"eu": moved}}) if DEV.kubernetes else None,
         }
     )
+    bigger = nomad.pools["big"]
+    server, client, node = DEV.nomad.regions["eu"].servers, pools["train"], clusters["eu"].node_pools
     assert quota.demand(stack) == {
         # A server with 1, a client with 2, and 1 to 5 spot machines with 8.
-        "europe-west1": Demand(least=1 + 2 + 8, most=1 + 2 + 40, most_spot=40),
-        "europe-west4": Demand(least=2, most=2 * 2 + 3 * 2 + 4 * 4 + 3 * 2, most_spot=16),
+        "europe-west1": Demand(
+            least=1 + 2 + 8,
+            most=1 + 2 + 40,
+            most_spot=40,
+            least_gb=server.boot_disk_gb + server.data_disk_gb + client.boot_disk_gb + bigger.boot_disk_gb,
+            most_gb=server.boot_disk_gb + server.data_disk_gb + client.boot_disk_gb + 5 * bigger.boot_disk_gb,
+        ),
+        # The pool that GKE makes with the cluster has 1.
+        "europe-west4": Demand(
+            least=1 + 2,
+            most=2 * 2 + 3 * 2 + 4 * 4 + 3 * 2,
+            most_spot=16,
+            least_gb=node["system"].disk_gb,
+            most_gb=sum(pool.max * pool.disk_gb for pool in node.values()),
+        ),
     }
 
 
+def test_a_pool_of_nodes_begins_with_one_a_zone() -> None:
+    staging = settings.load("staging")
+    assert staging.kubernetes
+    (cluster,) = staging.kubernetes.clusters.values()
+    assert cluster.node_pools["system"].min < len(cluster.zones)
+    alone = staging.model_copy(update={"nomad": staging.nomad.model_copy(update={"regions": {}})})
+    assert quota.demand(alone)[cluster.region].least_gb == cluster.node_pools["system"].disk_gb * len(cluster.zones)
+
+
+@pytest.mark.parametrize("stack", [stack for stack in settings.stacks() if settings.load(stack).gcp])
+def test_disks_and_machines_are_what_the_quotas_are_asked_for(stack: str) -> None:
+    found = inventory(stack)
+    disks = [disk["diskType"] for one in found.of_type(TEMPLATE) for disk in one.inputs["disks"]]
+    disks += [one.inputs["nodeConfig"]["diskType"] for one in found.of_type("gcp:container/nodePool:NodePool")]
+    assert set(disks) <= {"pd-balanced", "pd-ssd"}, "others count against other quotas"
+    for cluster in found.of_type("gcp:container/cluster:Cluster"):
+        first = cluster.inputs["nodeConfig"]
+        assert (first["machineType"], first["diskType"]) == (quota.DEFAULT_POOL, "pd-standard")
+        assert cluster.inputs["initialNodeCount"] == 1
+        # GKE's API no longer supports it.
+        assert "vulnerabilityMode" not in cluster.inputs["securityPostureConfig"]
+
+
+ASKED = Demand(7, 37, 16, 130, 680)
+
+
 @pytest.mark.parametrize(
-    ("asked", "quotas", "stops", "says"),
+    ("where", "asked", "quotas", "stops", "says"),
     [
-        (Demand(7, 37, 16), {"CPUS": (100.0, 0.0)}, None, ""),
+        ("region europe-west1", ASKED, {"CPUS": (100.0, 0.0)}, [], ""),
         # What others of the project use is not free.
-        (Demand(7, 37, 0), {"CPUS": (40.0, 34.0)}, True, "6 vCPU are free and the stack needs 7 at once"),
-        (Demand(7, 37, 0), {}, True, "0 vCPU are free"),
-        (Demand(7, 37, 0), {"CPUS": (36.0, 0.0)}, False, "36 vCPU are free and the stack's pools grow to 37"),
+        ("region europe-west1", ASKED, {"CPUS": (40.0, 34.0)}, [True], "6 vCPU are free and the stack needs 7 at once"),
+        ("region europe-west1", ASKED, {}, [True], "0 vCPU are free"),
+        (
+            "region europe-west1",
+            ASKED,
+            {"CPUS": (36.0, 0.0)},
+            [False],
+            "36 vCPU are free and the stack's pools grow to 37",
+        ),
         # Spot machines have a quota of their own as soon as the project was given one.
-        (Demand(7, 37, 16), {"CPUS": (24.0, 0.0), "PREEMPTIBLE_CPUS": (16.0, 0.0)}, None, ""),
-        (Demand(7, 37, 16), {"CPUS": (24.0, 0.0), "PREEMPTIBLE_CPUS": (0.0, 0.0)}, False, "grow to 37"),
-        (Demand(7, 37, 16), {"CPUS": (24.0, 0.0), "PREEMPTIBLE_CPUS": (8.0, 0.0)}, False, "spot pools grow to 16"),
+        ("region europe-west1", ASKED, {"CPUS": (24.0, 0.0), "PREEMPTIBLE_CPUS": (16.0, 0.0)}, [], ""),
+        ("region europe-west1", ASKED, {"CPUS": (24.0, 0.0), "PREEMPTIBLE_CPUS": (0.0, 0.0)}, [False], "grow to 37"),
+        ("region europe-west1", ASKED, {"CPUS": (24.0, 0.0), "PREEMPTIBLE_CPUS": (8.0, 0.0)}, [False], "grow to 16"),
+        # What new projects have.
+        (
+            "region europe-west1",
+            ASKED,
+            {"CPUS": (24.0, 0.0), "SSD_TOTAL_GB": (250.0, 200.0)},
+            [False, True],
+            "50 GB are free and the stack needs 130 at once",
+        ),
+        ("region europe-west1", ASKED, {"CPUS": (99.0, 0.0), "SSD_TOTAL_GB": (500.0, 0.0)}, [False], "grow to 680"),
+        ("project example", ASKED, {"CPUS_ALL_REGIONS": (12.0, 6.0)}, [True], "6 vCPU are free and the stack needs 7"),
+        ("project example", ASKED, {"CPUS_ALL_REGIONS": (12.0, 0.0)}, [False], "grow to 37"),
+        ("project example", ASKED, {"CPUS_ALL_REGIONS": (64.0, 0.0)}, [], ""),
     ],
 )
 def test_too_small_a_quota_stops_what_cannot_come_up_and_tells_of_what_would_wait(
-    asked: Demand, quotas: dict[str, tuple[float, float]], stops: bool | None, says: str
+    where: str, asked: Demand, quotas: dict[str, tuple[float, float]], stops: list[bool], says: str
 ) -> None:
-    found = quota.problem("europe-west1", asked, quotas)
-    assert (found[0] if found else None) is stops
-    if found:
-        assert says in found[1]
-        assert ", so " in found[1]
-        assert "; ask for more: https://console.cloud.google.com/iam-admin/quotas" in found[1]
+    found = list(quota.problems(where, asked, quotas))
+    assert [stop for stop, _ in found] == stops
+    assert says in "\n".join(line for _, line in found)
+    for _, line in found:
+        assert "; ask for more: https://console.cloud.google.com/iam-admin/quotas, metric " in line
+        assert where in line
+
+
+def test_region_and_project_are_both_asked_before_the_first_subnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Demand]] = []
+    monkeypatch.setattr(quota, "check", lambda _, where, demand: asked.append((where, demand)))
+    hook = quota.hook("quota", DEV)
+    (region,) = quota.demand(DEV)
+    hook.callback(pulumi.ResourceHookArgs("", "", "", "", new_inputs={"region": region}))
+    project = DEV.gcp.project if DEV.gcp else ""
+    assert asked == [(where, quota.demand(DEV)[region]) for where in (f"project {project}", f"region {region}")]
 
 
 def test_a_quota_that_cannot_be_read_is_told_and_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/credentials.json")
-    quota.check("stand-in-project", "europe-west1", Demand(7, 37, 0))
+    quota.check("stand-in-project", "region europe-west1", Demand(7, 37, 0))
     told = capfd.readouterr().err
-    assert "quota in europe-west1: could not be read, so it was not checked: " in told
+    assert "the quotas of region europe-west1 could not be read, so they were not checked: " in told
     assert "/nowhere/credentials.json" in told
+
+
+@pytest.mark.parametrize("stack", [stack for stack in settings.stacks() if settings.load(stack).gcp])
+def test_a_service_agent_is_granted_a_key_once_it_is_made(stack: str) -> None:
+    """By a request where Google takes one; Compute Engine's, which has none, after the API was used."""
+    found = {one.urn: one for one in inventory(stack).resources}
+    makers = {
+        "artifactregistry": "gcp:projects/serviceIdentity:ServiceIdentity",
+        "secretmanager": "gcp:projects/serviceIdentity:ServiceIdentity",
+        "container-engine-robot": "gcp:projects/serviceIdentity:ServiceIdentity",
+        "compute-system": "gcp:compute/network:Network",
+    }
+    seen = set()
+    for grant in inventory(stack).of_type("gcp:kms/cryptoKeyIAMMember:CryptoKeyIAMMember"):
+        if grant.name.endswith("-agent"):
+            types = {found[urn].type for urn in grant.dependencies}
+            kind = grant.name.removesuffix("-agent").rpartition("-")[2]
+            agent = {"disks": "compute-system", "kubernetes": "container-engine-robot"}.get(kind, kind)
+            wanted = makers.get({"artifacts": "artifactregistry", "secrets": "secretmanager"}.get(agent, agent))
+            seen.add(kind)
+            assert wanted is None or wanted in types, grant.name
+    assert {"disks", "kubernetes", "artifacts", "secrets", "storage"} == seen
+    services = {
+        one.inputs["service"] for one in inventory(stack).of_type("gcp:projects/serviceIdentity:ServiceIdentity")
+    }
+    assert "container.googleapis.com" in services
+    assert "compute.googleapis.com" not in services, "Google refuses the request"
+
+
+def test_every_api_of_any_stack_is_among_all() -> None:
+    for stack in settings.stacks():
+        assert set(apis.needed(settings.load(stack))) <= set(apis.ALL)
+    assert {"billingbudgets", "container"} <= set(apis.ALL)
 
 
 def test_a_grant_below_a_prefix_holds_for_reading_and_for_listing_there() -> None:
@@ -73,6 +180,45 @@ def test_a_grant_below_a_prefix_holds_for_reading_and_for_listing_there() -> Non
         'resource.name.startsWith("projects/_/buckets/example-models/objects/models/a/") || '
         'api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("models/a/")'
     )
+
+
+def holds(expression: str, name: str) -> bool:
+    """Whether a condition of a grant holds for an object, by Google's definitions of the two functions."""
+    begins, also, rest = expression.partition(" && ")
+    if not name.startswith(re.findall(r'^resource\.name\.startsWith\("([^"]*)"\)$', begins)[0]):
+        return False
+    (before,) = re.findall(r'^resource\.name\.extract\("([^"{]*)\{\w+\}"\) == ""$', rest) if also else ("",)
+    return not also or not name.partition(before)[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "may"),
+    [
+        ("models/a/a_v1_x/manifest.json", True),
+        ("models/a/a_v1_x/model/weights.bin", True),
+        ("models/a/aliases/champion.json", False),
+        ("models/a/aliases/x/../champion.json", False),
+        ("models/b/b_v1_x/manifest.json", False),
+        ("models/ab/manifest.json", False),
+    ],
+)
+def test_what_creates_versions_of_a_model_creates_no_alias(name: str, may: bool) -> None:
+    expression = buckets.below_but_aliases("example-models", "models/a/")
+    assert holds(expression, f"projects/_/buckets/example-models/objects/{name}") is may
+
+
+@pytest.mark.parametrize("stack", [stack for stack in settings.stacks() if settings.load(stack).gcp])
+def test_nobody_but_people_writes_an_alias(stack: str) -> None:
+    models = settings.load(stack).buckets.models
+    written = 0
+    for grant in inventory(stack).of_type("gcp:storage/bucketIAMMember:BucketIAMMember"):
+        if grant.inputs["bucket"] == models and grant.inputs["role"] == "roles/storage.objectCreator":
+            written += 1
+            path = BucketPath.parse(f"gs://{models}/models")
+            for name in (path.alias("sales-close-prediction", "champion"), path.alias("m", "a")):
+                named = f"projects/_/buckets/{models}/objects/{name}"
+                assert not holds(grant.inputs["condition"]["expression"], named), grant.name
+    assert written
 
 
 @pytest.mark.parametrize("prefix", ['a") || true || ("', "a\\"])

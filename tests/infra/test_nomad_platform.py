@@ -124,7 +124,7 @@ def test_a_task_may_create_and_read_its_own_jobs_models_and_nothing_else(scratch
         for role, where in {
             "storage.legacyBucketReader": "all",
             "storage.objectViewer": below,
-            "storage.objectCreator": below,
+            "storage.objectCreator": f"{below}, aliases excepted",
         }.items()
     }
 

@@ -17,6 +17,7 @@ import typer
 from pydantic import BaseModel
 
 from infra import settings
+from infra.foundation import apis, quota
 from infra.next_steps import next_steps
 from infra.settings import ROOT
 from mlops.cli.main import app
@@ -101,7 +102,24 @@ def test_what_stays_on_is_what_the_page_says(recorded: Callable[..., Inventory])
         told[machine] += int(count)
     assert told == kept
     assert f"| {found.minimum.disk_gb:g} GB of disks |" in PAGE
-    assert f"`dev` needs {found.minimum.vcpu:g} vCPU at once and grows to {found.maximum.vcpu:g}." in PAGE
+    (asked,) = quota.demand(settings.load("dev")).values()
+    text = " ".join(PAGE.split())
+    assert f"`dev` needs {asked.least} vCPU and {asked.least_gb} GB at once" in text
+    assert f"grows to {asked.most} vCPU and {asked.most_gb} GB" in text
+    assert {asked.most, asked.most_gb} == {found.maximum.vcpu, found.maximum.disk_gb}
+
+
+def test_every_quota_that_an_update_asks_for_can_be_read_beforehand() -> None:
+    (block,) = [block for block in BLOCKS if "--flatten=quotas" in block]
+    shown = re.compile("|".join(re.findall(r"grep -E '([^']*)'", block)))
+    for metric in set(re.findall(r'"([A-Z_]*(?:CPUS|GB)[A-Z_]*)"', (ROOT / "infra/foundation/quota.py").read_text())):
+        assert shown.search(metric), metric
+
+
+def test_every_api_is_turned_on_beforehand() -> None:
+    (block,) = [block for block in BLOCKS if "gcloud services enable" in block]
+    (command,) = re.findall(r"gcloud services enable ((?:[^\n\\]|\\\n)*)", block)
+    assert re.findall(r"(\w+)\.googleapis\.com", command) == list(apis.ALL)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ TEMPLATE = "nomad-eu-clients-train-template"
 BUCKET = "foundation-buckets-models"
 GRANT = "nomad-secrets-accounts-eu-server-reports"
 POOL = "kubernetes-eu-pools-h2o"
+CREATES = "eu-sales-close-prediction-store-writes-models"
 SSH = "nomad-eu-firewall-ssh"
 _PROJECT = "gcp:projects/iAMMember:IAMMember"
 
@@ -95,6 +96,29 @@ CASES = (
         "by iam.serviceAccounts.getAccessToken",
     ),
     Case("iam-project-wide", GRANT, put("role", to="roles/storage.objectAdmin"), "on all of the project"),
+    Case("iam-creates-versions", CREATES, put("role", to="roles/storage.objectUser"), "replaces and deletes versions"),
+    Case("iam-creates-versions", CREATES, put("condition", to=None), "its condition is not set"),
+    Case(
+        "iam-creates-versions",
+        CREATES,
+        put(
+            "condition",
+            "expression",
+            to='resource.name.startsWith("projects/_/buckets/hybrid-mlops-prod-models/objects/models/") || true',
+        ),
+        "it holds for more than versions",
+    ),
+    Case(
+        "iam-creates-versions",
+        CREATES,
+        put(
+            "condition",
+            "expression",
+            to='resource.name.startsWith("projects/_/buckets/hybrid-mlops-prod-models/objects/") && '
+            'resource.name.extract("/aliases/{alias}") == ""',
+        ),
+        "it holds for more than versions",
+    ),
     Case("iam-impersonation", GRANT, put("role", to="roles/iam.serviceAccountTokenCreator"), "every service account"),
     Case("iam-every-right", "kubernetes-eu-accounts-trainer-role", put("rules", 0, "verbs", to=["*"]), "every right"),
     Case(

@@ -10,7 +10,11 @@ list="$(realpath "${BASH_SOURCE[0]%/*}")/store-program.sha256"
 cmp --silent "$list" "$home/store-program.sha256" && exit
 work=$(mktemp --directory)
 trap 'rm -rf "$work"' EXIT
-google --output "$work/program.zip" "https://storage.googleapis.com/storage/v1/b/$PROGRAM_BUCKET/o/$PROGRAM_OBJECT?alt=media"
+# Each upload of this version has a name of its own. Any of them will do: what is in it is checked.
+objects=https://storage.googleapis.com/storage/v1/b/$PROGRAM_BUCKET/o
+object=$(google "$objects?prefix=${PROGRAM_OBJECTS//\//%2F}&maxResults=1" | jq --raw-output '.items[0].name // empty | @uri')
+[[ -n $object ]] || fail "gs://$PROGRAM_BUCKET/$PROGRAM_OBJECTS holds no store program; run \`pulumi up\` from this version's checkout"
+google --output "$work/program.zip" "$objects/$object?alt=media"
 rm -rf "$home"
 install --directory "$home/src"
 unzip -q "$work/program.zip" -d "$home/src"

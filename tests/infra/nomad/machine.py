@@ -52,15 +52,17 @@ class Google:
     Attributes:
         address: Where they are.
         asked: The paths that were asked for, in their order.
+        objects: What is in the data bucket.
         refusals: How often each path, by a part of it, is still refused with 403.
     """
 
     address: str
     asked: list[str]
+    objects: list[str]
     refusals: dict[str, int]
 
     def __init__(self) -> None:
-        self.asked, self.refusals = [], {}
+        self.asked, self.objects, self.refusals = [], ["platform/program.zip"], {}
 
     def answer(self, path: str) -> tuple[int, str]:
         """Status and body. The metadata server ends no body with a newline."""
@@ -77,6 +79,8 @@ class Google:
             of = path.split("/secrets/")[1]
             secret = _BUNDLE if of.startswith(("mlops-nomad-eu-server", "mlops-nomad-eu-client")) else "SECRET"
             return 200, json.dumps({"payload": {"data": base64.b64encode(secret.encode()).decode()}})
+        if "/storage/v1/b/" in path and "?prefix=" in path:
+            return 200, json.dumps({"items": [{"name": name} for name in self.objects]} if self.objects else {})
         return 200, "{}"
 
 

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -181,14 +182,32 @@ def test_the_store_program_is_named_after_every_byte_of_it(tmp_path: Path) -> No
     for name, path in PROGRAM.files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / name)
-    assert boot.StoreProgram(tmp_path).object_name == PROGRAM.object_name
+    assert boot.StoreProgram(tmp_path).objects == PROGRAM.objects
     read = settings.load("dev")
     before = boot.client(read, "eu", "train", PROGRAM)
     with (tmp_path / "mlops/registry/names.py").open("a") as file:
         file.write("\n")
     changed = boot.StoreProgram(tmp_path)
-    assert changed.object_name != PROGRAM.object_name
+    assert changed.objects != PROGRAM.objects
     assert boot.client(read, "eu", "train", changed) != before, "machines are made anew with it"
+
+
+@pytest.mark.parametrize("stored", [1, 2, 0])
+def test_a_client_finds_the_store_program_by_its_content_whatever_its_upload_is_called(
+    stored: int, google: machine.Google, tmp_path: Path
+) -> None:
+    """Under a retention policy no name is written again, so a version that comes back has a second name."""
+    google.objects = [f"{PROGRAM.objects}{number}.zip" for number in range(stored)]
+    done = machine.boot(CLIENT, tmp_path, google)
+    asked = [path for path in google.asked if "/storage/v1/b/" in path]
+    listing = asked[0].partition("?")
+    assert f"prefix={quote(PROGRAM.objects, safe='')}&" in listing[2]
+    if stored:
+        assert done.returncode == 0, done.stderr
+        assert asked[1:] == [f"{listing[0]}/{quote(google.objects[0], safe='')}?alt=media"]
+    else:
+        assert done.returncode != 0
+        assert f"/{PROGRAM.objects} holds no store program" in done.stderr
 
 
 def test_certificates_are_read_again_only_where_they_are_others(client: Path, tmp_path: Path) -> None:
@@ -253,10 +272,12 @@ def test_the_store_program_runs_in_what_exec_tasks_see_of_a_machine(tmp_path: Pa
     command = root / "usr/local/bin/mlops-registry"
     command.parent.mkdir(parents=True)
     (machine / "lib.sh").write_text(
-        f'fail() {{ echo "$1" >&2; exit 1; }}\ngoogle() {{ cp {archive} "$2"; }}\n'
+        f'fail() {{ echo "$1" >&2; exit 1; }}\n'
+        f'listed=\'{{"items": [{{"name": "o/1"}}]}}\'\n'
+        f'google() {{ if [[ $1 == --output ]]; then cp {archive} "$2"; else echo "$listed"; fi; }}\n'
         f'unzip() {{ {sys.executable} -m zipfile --extract "$2" "$4"; }}\n'
     )
-    (machine / "machine.env").write_text("export PROGRAM_BUCKET=b PROGRAM_OBJECT=o\n")
+    (machine / "machine.env").write_text("export PROGRAM_BUCKET=b PROGRAM_OBJECTS=o/\n")
     # Its environment knows its own path, which is therefore the same inside.
     home = Path(agent.STORE_PROGRAM)
     if home.exists():

@@ -1,10 +1,14 @@
 """A Nomad region as a stack registers it: who trusts whom, who reads what, in which order servers are touched."""
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from infra import naming, settings
+from infra.nomad import boot
+from mlops.plan import record
 from tests.stack_inventories import inventory
 
 REGIONS = [(stack, region) for stack in settings.stacks() for region in settings.load(stack).nomad.regions]
@@ -53,6 +57,27 @@ def test_servers_are_touched_one_after_the_other_and_only_through_the_gate(stack
     zones = settings.load(stack).nomad.regions[region].zones
     used = [group.inputs["zone"] for group in groups]
     assert max(map(used.count, used)) == -(-len(groups) // len(zones))
+
+
+def test_the_store_program_is_one_object_for_all_regions_and_no_name_is_written_twice(scratch_checkout: Path) -> None:
+    """In a bucket with a retention policy, Google refuses to write a name again."""
+    path = scratch_checkout / "stacks" / "Pulumi.dev.yaml"
+    stack = yaml.safe_load(path.read_text())
+    regions = stack["config"]["hybrid-mlops:nomad"]["regions"]
+    regions["us"] = {**regions["eu"], "region": "us-central1", "zones": ["us-central1-a"], "local_port": 14647}
+    stack["config"]["hybrid-mlops:network"]["subnets"]["us-central1"] = {"nodes": "10.80.0.0/20"}
+    stack["config"]["hybrid-mlops:nomad"]["authoritative_region"] = "eu"
+    path.write_text(yaml.safe_dump(stack))
+    found = record("dev", root=scratch_checkout)
+    (uploaded,) = found.of_type("gcp:storage/bucketObject:BucketObject")
+    (name,) = [one for one in found.of_type("random:index/randomId:RandomId") if one.urn in uploaded.dependencies]
+    objects = boot.StoreProgram(scratch_checkout).objects
+    assert name.inputs["keepers"] == {"content": objects.split("/")[-2]}, "with another content it is another name"
+    assert uploaded.inputs["name"].startswith(objects)
+    assert uploaded.retain_on_delete
+    clients = found.of_type("gcp:compute/regionInstanceGroupManager:RegionInstanceGroupManager")
+    assert len(clients) == 2
+    assert all(uploaded.urn in group.dependencies for group in clients)
 
 
 @pytest.mark.parametrize(("stack", "region"), REGIONS)
