@@ -215,7 +215,7 @@ def _downloaded(url: str, feed: Feed | None) -> Iterator[Any]:
             # The file's own bytes: what is packed on the way would be hashed otherwise.
             with session.get(url, stream=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"}) as answer:
                 if answer.status_code != requests.codes.ok:
-                    passes = answer.status_code >= requests.codes.server_error or answer.status_code in (408, 429)
+                    passes = answer.status_code >= 500 or answer.status_code in (408, 429)
                     raise DataError(
                         f"{_shown(url)} answered HTTP {answer.status_code}, so nothing was pushed; "
                         + ("try again later" if passes else "correct the address, or who may read it"),
