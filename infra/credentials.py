@@ -5,7 +5,7 @@ resource. What neither looks like a credential nor is called one cannot be told 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -109,20 +109,19 @@ def masked(text: str) -> str:
     return text
 
 
-def masked_value(value: Any, name: str = "", *, text: Callable[[str], str] = masked) -> Any:
+def masked_value(value: Any, name: str = "") -> Any:
     """A value of any depth as it is shown: what is called a credential, or looks like one, is not.
 
     Args:
         value: What `json` reads and writes.
         name: What the value is called.
-        text: Masks the texts in it.
     """
     if isinstance(value, str):
-        return MASK if is_named(name, value) and not _PLAIN.fullmatch(value.strip()) else text(value)
+        return MASK if is_named(name, value) and not _PLAIN.fullmatch(value.strip()) else masked(value)
     if isinstance(value, dict):
         called = value.get("name", value.get("key"))
         return {
-            key: masked_value(inner, called if key == "value" and isinstance(called, str) else str(key), text=text)
+            key: masked_value(inner, called if key == "value" and isinstance(called, str) else str(key))
             for key, inner in value.items()
         }
     if isinstance(value, list):
@@ -130,7 +129,7 @@ def masked_value(value: Any, name: str = "", *, text: Callable[[str], str] = mas
         flags = [
             before if isinstance(before, str) and re.fullmatch(r"--?[\w.-]+", before) else name for before in value
         ]
-        return [masked_value(inner, flag, text=text) for inner, flag in zip(value, [name, *flags], strict=False)]
+        return [masked_value(inner, flag) for inner, flag in zip(value, [name, *flags], strict=False)]
     return value
 
 
