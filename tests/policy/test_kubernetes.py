@@ -18,11 +18,12 @@ BINDING = "kubernetes-eu-accounts-trainer-binding"
 ARGO = "kubernetes-eu-operators-argo-workflows"
 SPARK = "kubernetes-eu-operators-spark-operator"
 IN = "template train, container main"
-DRIVER = "template baseline, SparkApplication, driver"
-EXECUTOR = "template baseline, SparkApplication, executor"
+DRIVER = "template baseline-spark, SparkApplication, driver"
+EXECUTOR = "template baseline-spark, SparkApplication, executor"
 # Another container, as the platform's own are.
 _BESIDE = {
     "name": "beside",
+    "command": ["mlops-registry"],
     "image": "europe-west1-docker.pkg.dev/stand-in-project/images/registry:fb262ac9a522f9ed2632",
     "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
     "securityContext": {
@@ -49,7 +50,7 @@ _CONTAINERS = (
     Case(
         "container-root",
         REFIT,
-        manifest("baseline", "runAsNonRoot: true", "runAsNonRoot: false"),
+        manifest("baseline-spark", "runAsNonRoot: true", "runAsNonRoot: false"),
         f"{DRIVER}: runAsNon",
     ),
     Case(
@@ -99,7 +100,7 @@ _CONTAINERS = (
     Case(
         "container-privilege",
         REFIT,
-        manifest("baseline", "allowPrivilegeEscalation: false", "privileged: false"),
+        manifest("baseline-spark", "allowPrivilegeEscalation: false", "privileged: false"),
         DRIVER,
     ),
     Case(
@@ -114,7 +115,7 @@ _CONTAINERS = (
     Case(
         "container-seccomp", REFIT, template("train", "securityContext", "seccompProfile", "type", to="Unconfined"), IN
     ),
-    Case("container-seccomp", REFIT, manifest("baseline", "type: RuntimeDefault", "type: Unconfined"), DRIVER),
+    Case("container-seccomp", REFIT, manifest("baseline-spark", "type: RuntimeDefault", "type: Unconfined"), DRIVER),
     Case(
         "container-read-only",
         REFIT,
@@ -143,7 +144,7 @@ _CONTAINERS = (
     Case(
         "pod-volumes",
         REFIT,
-        manifest("baseline", "  driver:\n", "  volumes:\n  - name: run\n    hostPath: {path: /run}\n  driver:\n"),
+        manifest("baseline-spark", "  driver:\n", "  volumes:\n  - name: run\n    hostPath: {path: /run}\n  driver:\n"),
         "SparkApplication, ",
     ),
     Case("container-resources", REFIT, template("train", "container", "resources", "requests", "cpu", to=None), IN),
@@ -153,7 +154,7 @@ _CONTAINERS = (
         template("train", "container", "resources", "limits", to=None),
         f"{IN}: resources.limits",
     ),
-    Case("container-resources", REFIT, manifest("baseline", "    memory: 1536m\n", ""), f"{DRIVER}: resources."),
+    Case("container-resources", REFIT, manifest("baseline-spark", "    memory: 1536m\n", ""), f"{DRIVER}: resources."),
     Case(
         "container-image",
         REFIT,
@@ -172,7 +173,12 @@ _CONTAINERS = (
         template("train", "container", "image", to="{{workflow.parameters.model}}"),
         "submitter",
     ),
-    Case("container-image", REFIT, manifest("baseline", "spark-features:", "spark-features:latest #"), "is not pinned"),
+    Case(
+        "container-image",
+        REFIT,
+        manifest("baseline-spark", "spark-features:", "spark-features:latest #"),
+        "is not pinned",
+    ),
     Case(
         "container-credential",
         REFIT,
@@ -212,7 +218,7 @@ _CONTAINERS = (
     Case(
         "pod-service-account",
         REFIT,
-        manifest("baseline", "    serviceAccount: spark\n", ""),
+        manifest("baseline-spark", "    serviceAccount: spark\n", ""),
         "serviceAccountName is not set, which is default",
     ),
     Case(
@@ -232,7 +238,10 @@ _CONTAINERS = (
     ),
     Case("pod-fits", REFIT, template("train", "container", "resources", "requests", "cpu", to="much"), "no quantity"),
     Case(
-        "pod-fits", REFIT, manifest("baseline", "memory: 1536m", "memory: 100g"), f"{DRIVER}: it asks for 1 CPU and 14"
+        "pod-fits",
+        REFIT,
+        manifest("baseline-spark", "memory: 1536m", "memory: 100g"),
+        f"{DRIVER}: it asks for 1 CPU and 14",
     ),
     Case(
         "pod-fits",
@@ -250,7 +259,9 @@ _CONTAINERS = (
         template("select", "tolerations", to=[]),
         "does not tolerate hybrid-mlops/pool=workflows:NoSchedule",
     ),
-    Case("pod-placed", REFIT, manifest("baseline", "value: spark", "value: h2o"), f"{DRIVER}: it does not tolerate"),
+    Case(
+        "pod-placed", REFIT, manifest("baseline-spark", "value: spark", "value: h2o"), f"{DRIVER}: it does not tolerate"
+    ),
 )
 _CLUSTER = (
     Case(

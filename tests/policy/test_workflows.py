@@ -123,7 +123,7 @@ CASES = (
         "workflow-publishes-last",
         REFIT,
         _task("publish", dependencies=["package"]),
-        "template refit: publish publishes without the success of baseline, store, verify",
+        "template refit: publish publishes without the success of baseline, fetch, score, store, verify",
     ),
     Case(
         "workflow-publishes-last",
@@ -135,7 +135,7 @@ CASES = (
         "workflow-publishes-last",
         REFIT,
         _task("publish", dependencies=None, depends="package && (verify.Succeeded || verify.Failed)"),
-        "without the success of baseline, store, verify",
+        "without the success of baseline, fetch, score, store, verify",
     ),
     Case("workflow-publishes-last", REFIT, put("spec", "onExit", to="publish"), "onExit publish publishes, whatever"),
     Case(
