@@ -5,7 +5,7 @@ together, which is `policy.parts.workflows`', and whatever is in a cluster that 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from mlops.plan.values import at, every
 from policy.needs.supply import BUCKET, ON_REPOSITORY, READER, Need, Supply, images, urns
 from policy.parts import workflows
 from policy.parts.google import NODE_POOL
+from policy.rule import Part
 
 TEMPLATES = ("kubernetes:argoproj.io/v1alpha1:WorkflowTemplate", workflows.CRON)
 RELEASE = "kubernetes:helm.sh/v3:Release"
@@ -48,6 +49,12 @@ def _of_a_template(template: Resource, supply: Supply) -> Iterator[Need]:
         yield need(f"the template {of}", supply.inside(TEMPLATES[0], cluster, of, namespace))
         return
     artifacts = _artifacts(argo[0]) if argo else None
+    apart = {
+        artifact["name"]: _beginning(key)
+        for step in workflows.templates(template)
+        for artifact in step.each("outputs", "artifacts")
+        if (key := at(artifact, "gcs", "key"))
+    }
     for step in workflows.templates(template):
         if not {"container", "resource", "script"} & step.value.keys():
             continue  # only orders others
@@ -59,8 +66,8 @@ def _of_a_template(template: Resource, supply: Supply) -> Iterator[Need]:
         yield from _rights(need, template, account, reports, supply)
         yield from _pulled(need, step.value, cluster, supply)
         if artifacts:
-            bucket, prefix = artifacts
-            for action in ("get", "create"):
+            bucket, kept = artifacts
+            for action, prefix in _touched(step, kept, apart):
                 met = supply.on_bucket(action, bucket, prefix, subject)
                 yield need(f"to {action} artifacts in gs://{bucket}/{prefix}", met)
         for variable in step.each("container", "env"):
@@ -170,6 +177,27 @@ def _pools(provider: str | None, supply: Supply) -> list[Resource]:
     known = supply.by_urn.get(str(provider))
     clusters = set(known.dependencies) if known else set[str]()
     return [one for one in supply.of(NODE_POOL) if clusters.intersection(one.property_dependencies.get("cluster", []))]
+
+
+def _touched(step: Part, kept: str, apart: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What a step does with artifacts, and below which prefix.
+
+    Args:
+        step: The template.
+        kept: Where artifacts and logs are that have no key of their own.
+        apart: Where those are that have one, by the name of the artifact.
+    """
+    touched = {
+        *(("get", apart.get(one["name"], kept)) for one in step.each("inputs", "artifacts")),
+        *(("create", apart.get(one["name"], kept)) for one in step.each("outputs", "artifacts")),
+    }
+    if step.get("archiveLocation", "archiveLogs") is not False:
+        touched |= {("get", kept), ("create", kept)}
+    yield from sorted(touched)
+
+
+def _beginning(key: str) -> str:
+    return key.partition("{{")[0]
 
 
 def _artifacts(release: Resource) -> tuple[str, str] | None:
