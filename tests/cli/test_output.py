@@ -9,16 +9,20 @@ import pytest
 
 from mlops.cli import models
 from mlops.cli.output import RefusalError
+from mlops.registry.rows import Row
 from tests.conftest import Mlops
 
 
 def test_a_row_that_the_csv_has_no_column_for_is_told_in_one_line() -> None:
-    rows = [{"a": 1, "prediction": 0.5}, {"a": 2, "note": "x", "prediction": 0.5}]
+    scored = [(Row('{"a": 1}'), 0.5), (Row('{"a": 2, "note": "x"}'), 0.25)]
     with pytest.raises(RefusalError, match=r"^row 2 has the column 'note', which the first row has not"):
-        models._write_csv(io.StringIO(), iter(rows))
+        models._write_csv(io.StringIO(), iter(scored))
     target = io.StringIO()
-    assert models._write_json(target, iter(rows)) == 2
-    assert [json.loads(line) for line in target.getvalue().splitlines()] == rows
+    assert models._write_json(target, iter(scored)) == 2
+    assert [json.loads(line) for line in target.getvalue().splitlines()] == [
+        {"a": 1, "prediction": 0.5},
+        {"a": 2, "note": "x", "prediction": 0.25},
+    ]
 
 
 def test_output_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:

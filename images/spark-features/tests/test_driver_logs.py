@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import urllib.error
+from email.message import Message
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,7 +13,7 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 sys.path.insert(0, str(SRC))
 
-import driver_logs  # noqa: E402
+import driver_logs  # noqa: E402  # pyright: ignore[reportMissingImports] - the image's own
 
 STEP = "hybrid-mlops/step"
 # As Spark 4.0 on Kubernetes prints it; shortened.
@@ -29,7 +30,7 @@ Exception in thread "main" java.lang.IllegalArgumentException: basedir must be a
 """
 
 
-def pod(app, container=None, phase="Failed", log=LOG, **status):
+def pod(app, container=None, phase="Failed", log: str | None = LOG, **status):
     state = {"containerStatuses": [{"state": container}]} if container else {}
     labels = {"sparkoperator.k8s.io/app-name": app}
     return {
@@ -55,7 +56,7 @@ def cluster(pods, state="FAILED", error=None, app="transform-abc"):
             (found,) = [one for one in pods if f"/{one['metadata']['name']}/log" in parts.path]
             assert query["container"] == ["spark-kubernetes-driver"]
             if found["log"] is None:
-                raise urllib.error.HTTPError(path, 400, "Bad Request", None, None)
+                raise urllib.error.HTTPError(path, 400, "Bad Request", Message(), None)
             return found["log"].encode()
         if parts.path.endswith("/sparkapplications"):
             assert query["labelSelector"] == ["run=u"]

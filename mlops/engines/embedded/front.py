@@ -326,7 +326,8 @@ async def _first_part(request: web.BaseRequest) -> tuple[bytes, AsyncIterator[by
 
 async def _serve(arguments: argparse.Namespace) -> int:
     # A connection of a client takes two files here.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     listening = socket.socket(fileno=arguments.listen)
     peers = Peers(socket.socket(fileno=arguments.peers))
     if repaired := attributes.repair(arguments.folder):
