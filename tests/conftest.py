@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the workers, if there are any, a folder to share."""
+    """Give the workers, if there are any, a folder to share, and what tests start an interrupt that it can receive."""
+    # A shell that starts a command in the background has it ignore interrupts, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         folder = tempfile.mkdtemp(prefix="mlops-tests-")
         os.environ[stack_inventories.FOLDER] = folder

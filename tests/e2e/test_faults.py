@@ -12,6 +12,8 @@ from typing import Any
 from tests.conftest import Mlops
 
 RUN = ("run", "sales-close-prediction", "-p", "model_version=1", "-p", "min_auc=0.3")
+EMULATOR = ("fake-gcs-server", "-scheme")
+"""On the bucket's command line, and not on those of the front before it and of what confines both."""
 
 
 def _until(what: Callable[[], Any], seconds: float = 120) -> Any:
@@ -108,7 +110,7 @@ def test_a_bucket_that_dies_is_waited_for(own_platform: Mlops) -> None:
     run = _detached(own_platform, "-p", "epochs=1")
     store = _until(lambda: _processes(own_platform.state, "mlops-registry", "store"))[0]
     os.kill(store, signal.SIGSTOP)
-    os.kill(_processes(own_platform.state, "fake-gcs-server")[0], signal.SIGKILL)
+    os.kill(_processes(own_platform.state, *EMULATOR)[0], signal.SIGKILL)
     os.kill(store, signal.SIGCONT)
     done = _finished(own_platform, run)
     assert done["status"] == "complete", done
@@ -182,7 +184,7 @@ def test_a_scoring_that_cannot_be_tried_fails_the_run_and_leaves_the_version_unv
 def test_a_run_that_is_stopped_while_it_stores_leaves_nothing(own_platform: Mlops) -> None:
     run = _detached(own_platform, "-p", "epochs=1")
     # Its upload is never answered.
-    bucket = _pause(own_platform, "fake-gcs-server")
+    bucket = _pause(own_platform, *EMULATOR)
     try:
         store = _until(lambda: _processes(own_platform.state, "mlops-registry", "store"))[0]
         # Past the loading of libraries: it talks to the bucket.

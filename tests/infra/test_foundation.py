@@ -122,6 +122,7 @@ def test_too_small_a_quota_stops_what_cannot_come_up_and_tells_of_what_would_wai
         assert where in line
 
 
+@pytest.mark.usefixtures("loop")
 def test_region_and_project_are_both_asked_before_the_first_subnet(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, Demand]] = []
     monkeypatch.setattr(quota, "check", lambda _, where, demand: asked.append((where, demand)))

@@ -45,6 +45,12 @@ BAD = [
     ),
     ("nomad.adress", "x", "stack.yaml: hybrid-mlops:nomad.adress: is no setting, so it would do nothing", "'address'?"),
     ("nomad.address", "https://user:secret@nomad", "stack.yaml: hybrid-mlops:nomad.address: ", "correct it"),
+    (
+        "jobs.sales-close-prediction.parameters.data_url",
+        "https://example.com/x.csv?access_token=abc",
+        "stack.yaml: hybrid-mlops:jobs.sales-close-prediction.parameters.data_url: holds a credential",
+        "give an address that needs none",
+    ),
     ("nomda", {}, "stack.yaml: hybrid-mlops:nomda: is no setting, so it would do nothing", "did you mean 'nomad'?"),
     ("zzz", 1, "stack.yaml: hybrid-mlops:zzz: is no setting", "use one of: gcp, network, storage, keys, nomad"),
     ("images", None, "stack.yaml: hybrid-mlops:images.repository: is missing, so images have no names", "by `gcp`"),

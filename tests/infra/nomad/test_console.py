@@ -141,6 +141,7 @@ def test_who_cannot_ask_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "its console could not be read (" in SERVER.told()
 
 
+@pytest.mark.usefixtures("loop")
 def test_a_group_that_is_not_healthy_in_time_says_what_its_server_said(
     compute: Compute, capfd: pytest.CaptureFixture[str]
 ) -> None:
