@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import CHECKOUT
+from tests.stack_inventories import inventory
 
 PROGRAM = """\
 import asyncio, json, sys
@@ -68,3 +69,9 @@ def test_another_one_is_refused_with_how_to_move() -> None:
     assert "kubernetes.namespace: it is mlops in the cluster, and cannot become ml there" in said
     assert "docs/runbooks/move-to-another-namespace.md" in said
     assert (CHECKOUT / "docs" / "runbooks" / "move-to-another-namespace.md").is_file()
+
+
+def test_the_name_of_the_workloads_namespace_is_ignored_so_that_it_can_be_compared() -> None:
+    found = inventory("dev").of_type("kubernetes:core/v1:Namespace")
+    (workloads,) = [one for one in found if one.inputs["metadata"]["name"] == "mlops"]
+    assert workloads.ignore_changes == ["metadata.name"]
