@@ -1,7 +1,7 @@
 """Reading YAML that anybody may have written: in bounded time and memory, or not at all.
 
 Owns the bounds, for every file and text of the project's. In YAML an alias stands for what its anchor names, and each
-level of aliases multiplies: a file of 5 KB may come to gigabytes once somebody walks it.
+level of aliases multiplies: walked once, a file of 5 KB can take gigabytes.
 """
 
 from collections.abc import Iterator
