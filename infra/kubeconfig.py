@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from infra import documents
+from definitions import documents
 from infra.settings import PROJECT, SettingsError
 
 VARIABLE = "KUBECONFIG"

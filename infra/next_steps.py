@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra import documents, naming
+from definitions import documents
+from infra import naming
 from infra.kubernetes import names
 from infra.settings import Settings
 from infra.settings.kubernetes import ClusterSettings

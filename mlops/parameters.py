@@ -201,7 +201,7 @@ def load(path: Path) -> Pipeline:
     Raises:
         ParameterError: The file cannot be used.
     """
-    from infra import documents
+    from definitions import documents
 
     origin = "/".join(path.parts[-3:])
     try:

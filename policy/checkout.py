@@ -7,11 +7,11 @@ of the rules themselves judges nothing before it is checked out to plan with.
 import datetime
 from pathlib import Path
 
-from mlops.plan.inventory import Inventory
-from mlops.plan.verdicts import Policies
+from inventory.resources import Inventory
 from policy.judge import judge, levels_of
 from policy.rules import ALL
 from policy.settings import load
+from policy.verdicts import Policies
 
 
 def judged(root: Path, inventory: Inventory) -> Policies:

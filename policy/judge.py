@@ -7,10 +7,10 @@ that is judged may hold anything. It deliberately knows no rule.
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
 
-from mlops.plan.inventory import Inventory
-from mlops.plan.verdicts import Verdict
+from inventory.resources import Inventory
 from policy.rule import Level, Part, Rule, Stack, UndecidedError
 from policy.settings import Exemption, PolicyError, PolicySettings
+from policy.verdicts import Verdict
 
 EXPIRED = "exemption-expired"
 UNUSED = "exemption-unused"

@@ -31,11 +31,11 @@ from pulumi_policy import (
 from pulumi_policy.deserialize import SPECIAL_SECRET_SIG, SPECIAL_SIG_KEY
 from pulumi_policy.proxy import UnknownValueError
 
-from mlops.plan.inventory import SECRET, UNKNOWN, Inventory, Resource
-from mlops.plan.verdicts import Verdict
+from inventory.resources import SECRET, UNKNOWN, Inventory, Resource
 from policy.judge import EXPIRED, apply, judge, levels_of
 from policy.rule import Level, Rule, Stack
 from policy.settings import PolicySettings
+from policy.verdicts import Verdict
 
 UNDECIDED = "not-decided"
 SEEN = "every-resource-seen"

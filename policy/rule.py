@@ -11,9 +11,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeVar
 
-from mlops.plan.capacity import Capacity, capacity
-from mlops.plan.inventory import SECRET, UNKNOWN, Inventory, Resource
-from mlops.plan.permissions import Grant, permissions
+from inventory.capacity import Capacity, capacity
+from inventory.permissions import Grant, permissions
+from inventory.resources import SECRET, UNKNOWN, Inventory, Resource
 from policy.settings import Parameters
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from infra import documents
-from mlops.plan.recorder import PlanError
+from definitions import documents
+from inventory.recorder import PlanError
 from mlops.text import printable
 
 FOLDER = Path(__file__).parent / "stacks"

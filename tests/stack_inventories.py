@@ -9,7 +9,8 @@ import os
 from functools import cache
 from pathlib import Path
 
-from mlops.plan import Inventory, record
+from inventory.recorder import record
+from inventory.resources import Inventory
 
 FOLDER = "MLOPS_TESTS_INVENTORIES"
 """Environment variable: the folder that the workers share, which `tests/conftest.py` makes."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-from infra.scalars import as_text
+from definitions.scalars import as_text
 
 
 class SettingsError(Exception):

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from infra.scalars import as_text
+from definitions.scalars import as_text
 from infra.settings import checks
 from infra.settings.fields import MAP, NUMBER, SettingsError
 from infra.settings.tree import Settings
@@ -56,7 +56,7 @@ def read_config(stack: str, folder: Path = STACKS) -> tuple[dict[str, Any], set[
     Raises:
         SettingsError: There is no such stack, its file is no configuration, or a secret stands in it in clear.
     """
-    from infra import documents
+    from definitions import documents
 
     path = folder / f"Pulumi.{stack}.yaml"
     if stack not in stacks(folder):
@@ -143,7 +143,7 @@ def _name(stack: str) -> str:
 
 def _refuse_rewritten(settings: Settings, stack: str, folder: Path) -> None:
     """Refuse a text that the stack file writes without quotes where YAML, or Pulumi's YAML, reads another one."""
-    from infra import documents
+    from definitions import documents
 
     text = (folder / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8")
     lines = []

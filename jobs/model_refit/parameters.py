@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from infra import documents
+from definitions import documents
 
 
 def _defaults() -> dict[str, str | None]:

@@ -11,8 +11,8 @@ from mlops.cli.output import Json, RefusalError, err, out, print_json, table
 from mlops.paths import CHECKOUT, state
 
 if TYPE_CHECKING:
+    from inventory.resources import Resource
     from mlops.engines.embedded.platform import Platform
-    from mlops.plan.inventory import Resource
 
 _ARGO = "kubernetes:argoproj.io/"
 
@@ -29,9 +29,9 @@ def up(*, json: Json = False) -> None:
     Safe to repeat: what runs is kept, what changed in jobs/, images/ or the stack file is registered anew.
     """
     from infra.settings import load
+    from inventory.recorder import record
     from mlops import parameters
     from mlops.engines.embedded import platform as embedded
-    from mlops.plan import record
 
     for file in parameters.files(CHECKOUT / "jobs").values():
         parameters.load(file)

@@ -1,6 +1,1 @@
-"""What a stack is, read from the program itself without a cloud."""
-
-from mlops.plan.inventory import SECRET, UNKNOWN, Inventory, Resource
-from mlops.plan.recorder import PlanError, record
-
-__all__ = ["SECRET", "UNKNOWN", "Inventory", "PlanError", "Resource", "record"]
+"""What a change does to a stack, read from the program itself without a cloud."""

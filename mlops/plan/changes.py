@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from inventory.resources import Inventory, Resource
 from mlops.plan.images import Image, image_changes
-from mlops.plan.inventory import Inventory, Resource
 from mlops.plan.properties import Property, properties
 from mlops.plan.renames import hints, predecessors
 

@@ -8,14 +8,14 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlops.plan.capacity import Capacity, PoolChange, capacity, pool_changes
+from inventory.capacity import Capacity, PoolChange, capacity, pool_changes
+from inventory.exposure import Exposure, exposure
+from inventory.permissions import Grant, permissions
+from inventory.resources import Inventory
+from inventory.values import with_references
 from mlops.plan.changes import Change, changes, is_told
-from mlops.plan.exposure import Exposure, exposure
 from mlops.plan.headlines import Headline, headlines
-from mlops.plan.inventory import Inventory
-from mlops.plan.permissions import Grant, permissions
 from mlops.plan.properties import Property, properties
-from mlops.plan.values import with_references
 
 
 class Difference(BaseModel):

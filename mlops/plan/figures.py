@@ -3,7 +3,7 @@
 Owns what is said of figures, wherever they are said.
 """
 
-from mlops.plan.capacity import Amount, Pool, PoolChange
+from inventory.capacity import Amount, Pool, PoolChange
 
 
 def kind(pool: Pool) -> str:

@@ -1,6 +1,6 @@
 """The page of resource groups: what each component is set by, how large it may get, and who may do what because of it.
 
-`python -m mlops.plan.groups` writes it. All of it is read: which settings a component uses from its source, the rest
+`python -m inventory.groups` writes it. All of it is read: which settings a component uses from its source, the rest
 from the inventories of the stacks. A component of one name is one group, however many regions or clusters there are.
 """
 
@@ -15,16 +15,16 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from infra.settings import PROJECT, ROOT, Settings, load, stacks
-from mlops.plan.capacity import capacity
+from inventory.capacity import capacity
+from inventory.permissions import permissions
+from inventory.recorder import record
+from inventory.resources import Inventory
+from inventory.values import with_references
 from mlops.plan.figures import pairs, span
-from mlops.plan.inventory import Inventory
-from mlops.plan.permissions import permissions
-from mlops.plan.recorder import record
-from mlops.plan.values import with_references
 
 PAGE = ROOT / "docs" / "reference" / "resource-groups.md"
 _HEADER = """\
-<!-- Written by: python -m mlops.plan.groups -->
+<!-- Written by: python -m inventory.groups -->
 # Resource groups
 
 Every component of the program: the settings that it reads ([stack-settings.md](stack-settings.md) says what they mean),

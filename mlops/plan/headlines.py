@@ -10,13 +10,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlops.plan.capacity import PoolChange
+from inventory.capacity import PoolChange
+from inventory.exposure import Exposure
+from inventory.permissions import Grant
+from inventory.resources import Resource
+from inventory.stateful import LOST
 from mlops.plan.changes import Change
-from mlops.plan.exposure import Exposure
 from mlops.plan.figures import pool_change
-from mlops.plan.inventory import Resource
-from mlops.plan.permissions import Grant
-from mlops.plan.stateful import LOST
 
 
 class Headline(BaseModel):

@@ -1,6 +1,6 @@
 """The page of capacity: what each stack has of machines, and what stays on while nothing runs, each with its reason.
 
-`python -m mlops.plan.overnight` writes it. The figures are the inventories'; what a machine is there for, and what
+`python -m inventory.overnight` writes it. The figures are the inventories'; what a machine is there for, and what
 would let it go, is said here, for each kind of pool that the settings know. A pool that stays on and of which nothing
 is said is an error, so that no machine is paid for without a reason. Deliberately knows no price: Google's change, and
 differ by region and contract.
@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from infra.kubernetes.placement import SYSTEM
 from infra.settings import ROOT, Settings, load, stacks
 from infra.settings.nomad import ScalingSettings
-from mlops.plan.capacity import Amount, Capacity, Pool, capacity
+from inventory.capacity import Amount, Capacity, Pool, capacity
+from inventory.recorder import record
+from inventory.resources import Inventory
 from mlops.plan.figures import pairs, span
-from mlops.plan.inventory import Inventory
-from mlops.plan.recorder import record
 
 PAGE = ROOT / "docs" / "reference" / "capacity.md"
 _NIGHT = 14
 """Hours, from six in the evening to eight in the morning."""
 _HEADER = f"""\
-<!-- Written by: python -m mlops.plan.overnight -->
+<!-- Written by: python -m inventory.overnight -->
 # Capacity
 
 What each stack has of machines: at its smallest, which it has and costs while nothing runs, and at its largest. Read

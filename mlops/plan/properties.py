@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra.credentials import masked
-from mlops.plan.inventory import SECRET
+from inventory.resources import SECRET
 from mlops.plan.secrets import bare, by_name, sent, sides, told, told_apart
 
 _FEW = 2

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Hashable, Iterator, Sequence
 
-from mlops.plan.inventory import Resource
+from inventory.resources import Resource
 
 
 def predecessors(old: dict[str, Resource], resources: Sequence[Resource]) -> dict[str, str]:

@@ -17,18 +17,18 @@ from rich.text import Text
 from rich.tree import Tree
 
 from infra.credentials import without_address_credentials
-from mlops.plan.capacity import Capacity
+from inventory.capacity import Capacity
+from inventory.exposure import Exposure
+from inventory.permissions import Grant
 from mlops.plan.changes import Change
 from mlops.plan.comment import LIMIT, code
 from mlops.plan.diff import Difference
-from mlops.plan.exposure import Exposure
 from mlops.plan.figures import amounts, kind, pairs, pool_change, span
 from mlops.plan.headlines import short_type, some
-from mlops.plan.permissions import Grant
 from mlops.plan.properties import Property
 from mlops.plan.report import Entry, Plan
-from mlops.plan.verdicts import Policies, PolicyChange, Verdict
 from mlops.text import printable
+from policy.verdicts import Policies, PolicyChange, Verdict
 
 _HEADLINES = 5
 """So many headlines of a kind are told; the sections below have all."""

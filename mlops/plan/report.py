@@ -10,15 +10,15 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra.settings import stacks
-from mlops.plan.capacity import Capacity, capacity
-from mlops.plan.checkout import checkout, commit
+from inventory.capacity import Capacity, capacity
+from inventory.checkout import checkout, commit
+from inventory.exposure import Exposure, exposure
+from inventory.permissions import Grant, permissions
+from inventory.recorder import PlanError, record, unconfined
+from inventory.resources import Inventory
+from inventory.values import with_references
 from mlops.plan.diff import Difference, difference
-from mlops.plan.exposure import Exposure, exposure
-from mlops.plan.inventory import Inventory
-from mlops.plan.permissions import Grant, permissions
-from mlops.plan.recorder import PlanError, record, unconfined
-from mlops.plan.values import with_references
-from mlops.plan.verdicts import Judge, Policies, PolicyChange, policy_change
+from policy.verdicts import Judge, Policies, PolicyChange, policy_change
 
 
 class _Model(BaseModel):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from infra.credentials import masked_value
-from mlops.plan.inventory import SECRET
+from inventory.resources import SECRET
 
 
 class _Told(str):

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
-from mlops.plan.exposure import exposure
-from mlops.plan.inventory import SECRET, UNKNOWN, Inventory, Resource
-from mlops.plan.permissions import permissions
-from mlops.plan.stateful import LOST
+from inventory.exposure import exposure
+from inventory.permissions import permissions
+from inventory.resources import SECRET, UNKNOWN, Inventory, Resource
+from inventory.stateful import LOST
 from mlops.review.preview import ABSENT, Change, Preview, ReviewError, Step, leaves, properties
 
 KINDS = {

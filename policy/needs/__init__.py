@@ -9,7 +9,7 @@ Owns: whether needs are met. Deliberately not: what they are, which is a subject
 
 from collections.abc import Iterator
 
-from mlops.plan.order import ancestors
+from inventory.order import ancestors
 from policy.needs import keys, kubernetes, machines, nomad
 from policy.needs.kubernetes import TEMPLATES
 from policy.needs.supply import Need, Supply

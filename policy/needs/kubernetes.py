@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from mlops.plan.inventory import Resource
-from mlops.plan.values import at, every
+from inventory.resources import Resource
+from inventory.values import at, every
 from policy.needs.supply import BUCKET, ON_REPOSITORY, READER, Need, Supply, images, urns
 from policy.parts import workflows
 from policy.parts.google import NODE_POOL

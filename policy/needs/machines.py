@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from mlops.plan.inventory import Resource
-from mlops.plan.values import at, every
+from inventory.resources import Resource
+from inventory.values import at, every
 from policy.needs.supply import KEY, ON_KEY, ON_PROJECT, ON_SECRET, Need, Supply, urns
 from policy.parts.google import NODE_POOL
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from infra.workloads import jobspec
-from mlops.plan.inventory import Resource
-from mlops.plan.values import at, every
+from inventory.resources import Resource
+from inventory.values import at, every
 from policy.needs.machines import MACHINES, email, groups
 from policy.needs.supply import BUCKET, ON_PROJECT, ON_REPOSITORY, READER, Need, Supply, images, urns
 from policy.parts import nomad

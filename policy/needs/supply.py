@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlops.plan.inventory import Inventory, Resource
-from mlops.plan.values import at
+from inventory.resources import Inventory, Resource
+from inventory.values import at
 from policy.parts.google import ACCOUNT
 
 ON_BUCKET = "gcp:storage/bucketIAMMember:BucketIAMMember"

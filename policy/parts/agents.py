@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mlops.plan.inventory import Resource
+from inventory.resources import Resource
 from policy.parts import google
 from policy.rule import Part, UndecidedError
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlops.plan.exposure import exposure
-from mlops.plan.inventory import Inventory, Resource
-from mlops.plan.permissions import permissions
+from inventory.exposure import exposure
+from inventory.permissions import permissions
+from inventory.resources import Inventory, Resource
 from policy.rule import Part, Stack, whole
 
 INSTANCES = (

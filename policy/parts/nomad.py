@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.workloads import jobspec
-from mlops.plan.inventory import SECRET, UNKNOWN, Resource
+from inventory.resources import SECRET, UNKNOWN, Resource
 from policy.rule import Part, UndecidedError, whole
 
 JOB = "nomad:index/job:Job"

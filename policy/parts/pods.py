@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlops.plan.inventory import Resource
-from mlops.plan.values import number
+from inventory.resources import Resource
+from inventory.values import number
 from policy.parts import workflows
 from policy.rule import Part, UndecidedError, whole
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from infra import documents
-from mlops.plan.inventory import Resource
+from definitions import documents
+from inventory.resources import Resource
 from policy.rule import Part, whole
 
 _API = "kubernetes:argoproj.io/v1alpha1:"

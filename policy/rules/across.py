@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlops.plan.inventory import SECRET, UNKNOWN
+from inventory.resources import SECRET, UNKNOWN
 from policy import needs
 from policy.parts import nomad, pods
 from policy.parts.google import ACCOUNT, NODE_POOL, attached

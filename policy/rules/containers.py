@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from infra import credentials
-from mlops.plan.capacity import machine
-from mlops.plan.inventory import Resource
+from inventory.capacity import machine
+from inventory.resources import Resource
 from policy.parts import google, workflows
 from policy.parts.pods import ANY, containers, pods, quantity, security
 from policy.rule import Check, Level, Part, Rule, Stack, UndecidedError

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from infra.naming import MODEL_ALIASES
-from mlops.plan.inventory import Resource
+from inventory.resources import Resource
 from policy.parts import google
 from policy.rule import Level, Part, Rule, Stack
 

@@ -12,8 +12,8 @@ from hcl2.utils import SerializationOptions
 
 from infra import credentials
 from infra.workloads import jobspec
-from mlops.plan.inventory import Resource
-from mlops.plan.values import number
+from inventory.resources import Resource
+from inventory.values import number
 from policy import times
 from policy.parts import nomad
 from policy.rule import Level, Part, Rule, Stack, whole

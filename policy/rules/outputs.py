@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra import credentials
-from mlops.plan.inventory import SECRET
+from inventory.resources import SECRET
 from policy.rule import Level, Part, Rule, Stack
 
 # What every process has in its environment, as a map's keys or written down.

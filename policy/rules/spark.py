@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from infra import credentials
-from mlops.plan.values import number
+from inventory.values import number
 from policy.parts.workflows import SPARK, WORKFLOWS, applications, given
 from policy.rule import Check, Level, Part, Rule, Stack
 

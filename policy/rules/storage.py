@@ -6,7 +6,7 @@ Numbers are those of the CIS Google Cloud Platform Foundation Benchmark 2.0.
 from collections.abc import Iterator
 
 from infra.naming import SIGNATURES
-from mlops.plan.inventory import Resource
+from inventory.resources import Resource
 from policy.rule import Level, Part, Rule, Stack
 
 BUCKET = "gcp:storage/bucket:Bucket"

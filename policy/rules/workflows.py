@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mlops.plan.inventory import Resource
-from mlops.plan.values import number
+from inventory.resources import Resource
+from inventory.values import number
 from policy import times
 from policy.parts import workflows
 from policy.parts.pods import ANY, containers

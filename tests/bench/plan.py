@@ -11,8 +11,9 @@ import subprocess
 import sys
 
 from infra.settings import stacks as all_stacks
+from inventory.recorder import record
+from inventory.resources import Inventory
 from mlops import confinement
-from mlops.plan import Inventory, record
 from tests.bench import pools, stages
 from tests.bench.clock import cpu
 

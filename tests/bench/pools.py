@@ -15,9 +15,10 @@ from pathlib import Path
 import yaml
 
 from infra.settings import ROOT
-from mlops.plan import Inventory, record
-from mlops.plan.checkout import checkout
-from mlops.plan.values import with_references
+from inventory.checkout import checkout
+from inventory.recorder import record
+from inventory.resources import Inventory
+from inventory.values import with_references
 from policy import settings as policies
 from policy.judge import judge
 from policy.rules import ALL

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from infra.settings import ROOT
+from inventory.capacity import capacity
+from inventory.exposure import exposure
+from inventory.permissions import permissions
+from inventory.recorder import record
+from inventory.resources import Inventory, Resource
+from inventory.values import with_references
 from mlops import review
-from mlops.plan import Inventory, Resource, record, render
-from mlops.plan.capacity import capacity
+from mlops.plan import render
 from mlops.plan.diff import difference
-from mlops.plan.exposure import exposure
-from mlops.plan.permissions import permissions
 from mlops.plan.report import Comparison, Plan, entries
-from mlops.plan.values import with_references
 from tests.bench.clock import repeated
 
 _STACK = "prod"

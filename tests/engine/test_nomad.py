@@ -22,8 +22,8 @@ import pytest
 import requests
 
 from infra import settings
+from inventory.recorder import record
 from mlops.engines.embedded import platform
-from mlops.plan import record
 from tests.conftest import CHECKOUT
 from tests.engine.agent import Api, agent
 

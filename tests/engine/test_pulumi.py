@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from infra.settings import load, stacks
-from mlops.plan import SECRET, UNKNOWN, Inventory, Resource, record
+from inventory.recorder import record
+from inventory.resources import SECRET, UNKNOWN, Inventory, Resource
 from tests.engine.stack import ENGINES, Stack, initialised, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from infra import images
-from mlops.plan.capacity import capacity
+from inventory.capacity import capacity
+from inventory.permissions import Grant
+from inventory.resources import Inventory
 from mlops.plan.comment import LIMIT
 from mlops.plan.diff import difference
-from mlops.plan.inventory import Inventory
-from mlops.plan.permissions import Grant
 from mlops.plan.report import Comparison, Plan
 from tests.conftest import CHECKOUT
 

@@ -10,9 +10,10 @@ import yaml
 from infra import settings
 from infra.foundation import ci
 from infra.settings import SettingsError
-from mlops.plan import Inventory, record
-from mlops.plan.permissions import permissions
-from mlops.plan.values import with_references
+from inventory.permissions import permissions
+from inventory.recorder import record
+from inventory.resources import Inventory
+from inventory.values import with_references
 from policy.checkout import judged
 from tests.infra.test_settings_of_google import GOOD
 from tests.platform import invariants

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.documents import DocumentError, load, load_all
+from definitions.documents import DocumentError, load, load_all
 from infra.settings import ROOT, SettingsError
 from infra.settings import load as load_settings
+from inventory.recorder import PlanError, record
 from mlops import parameters
 from mlops.engines.embedded.argo import fields
-from mlops.plan import PlanError, record
 from policy.parts import workflows
 from policy.settings import PolicyError
 from policy.settings import load as load_policies
@@ -59,7 +59,7 @@ def test_what_is_too_much_or_no_yaml_is_refused_in_one_line(case: str) -> None:
 
 def test_refusing_takes_little_memory_and_time() -> None:
     """In a process of its own, that may take 200 MB more than the imports and five seconds of CPU."""
-    script = "import sys; from infra.documents import DocumentError, load\ntry: load(sys.stdin.read())\n"
+    script = "import sys; from definitions.documents import DocumentError, load\ntry: load(sys.stdin.read())\n"
     script += "except DocumentError: print('refused')"
 
     def limited() -> None:

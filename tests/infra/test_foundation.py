@@ -10,8 +10,8 @@ import yaml
 from infra import naming, settings
 from infra.foundation import apis, buckets, keys, quota
 from infra.foundation.quota import Demand
-from mlops.plan import record
-from mlops.plan.permissions import permissions
+from inventory.permissions import permissions
+from inventory.recorder import record
 from mlops.registry.names import BucketPath
 from tests.stack_inventories import inventory
 

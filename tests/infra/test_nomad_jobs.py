@@ -9,7 +9,7 @@ import yaml
 from infra import naming
 from infra.workloads import jobspec
 from infra.workloads.jobspec import JobspecError
-from mlops.plan import PlanError, record
+from inventory.recorder import PlanError, record
 from tests.stack_inventories import inventory
 
 SECOND = """\

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mlops.plan import SECRET, UNKNOWN, Inventory, PlanError, Resource, record
+from inventory.recorder import PlanError, record
+from inventory.resources import SECRET, UNKNOWN, Inventory, Resource
 from tests.platform import invariants
 
 POOL = "principal://iam.googleapis.com/projects/000000000000/locations/global/workloadIdentityPools/mlops-nomad-"

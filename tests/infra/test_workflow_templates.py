@@ -15,7 +15,8 @@ from infra import images, kubeconfig, naming, providers, settings
 from infra.settings import ROOT, Settings, SettingsError
 from infra.workloads import pipelines
 from infra.workloads.workflow_templates import WorkflowTemplates
-from mlops.plan import Inventory, Resource, record
+from inventory.recorder import record
+from inventory.resources import Inventory, Resource
 from tests.argo import checks
 from tests.stack_inventories import inventory
 

@@ -20,9 +20,9 @@ from queue import SimpleQueue
 from typing import Literal, NoReturn, TypeAlias, get_args
 
 from infra.settings import ROOT
-from mlops.plan import PlanError
-from mlops.plan.checkout import checkout
-from mlops.plan.verdicts import policy_change
+from inventory.checkout import checkout
+from inventory.recorder import PlanError
+from policy.verdicts import policy_change
 from tests.mutations import catalogue, page
 from tests.mutations.catalogue import CatalogueError, Mutation
 from tests.mutations.chosen import chosen, left_out

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-import mlops.plan
+import inventory.recorder
 from infra.settings import ROOT
-from mlops.plan import PlanError
-from mlops.plan.values import with_references
-from mlops.plan.verdicts import Policies
+from inventory.recorder import PlanError
+from inventory.values import with_references
 from policy.checkout import judged
+from policy.verdicts import Policies
 
 PLATFORM = "tests/platform"
 """Tests of whole stacks: of these only such as are of one stack."""
@@ -83,7 +83,7 @@ class _Watched:
 def tried(task: Task) -> Outcome:
     """Try this checkout."""
     # The same stack of the same checkout is the same inventory; tests take the function from here.
-    record = mlops.plan.record = functools.cache(mlops.plan.record)
+    record = inventory.recorder.record = functools.cache(inventory.recorder.record)
     outcome = Outcome()
     for stack in task.stacks:
         try:

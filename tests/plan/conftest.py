@@ -14,7 +14,7 @@ from infra.settings import ROOT
 def tree(tmp_path: Path) -> Path:
     """The program with one job and a small image, in a checkout of its own."""
     copy = tmp_path / "tree"
-    for name in ("stacks", "infra", "jobs/sales_close_prediction"):
+    for name in ("stacks", "definitions", "infra", "jobs/sales_close_prediction"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Pulumi.yaml", "__main__.py"):
         shutil.copy2(ROOT / name, copy / name)

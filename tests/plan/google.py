@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from mlops.plan import Inventory, record
+from inventory.recorder import record
+from inventory.resources import Inventory
 
 PROGRAM = """
 import json

@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from infra.settings import ROOT
-from mlops.plan import SECRET, UNKNOWN, Inventory, Resource, record
-from mlops.plan.values import with_references
+from inventory.recorder import record
+from inventory.resources import SECRET, UNKNOWN, Inventory, Resource
+from inventory.values import with_references
 
 FOLDER = ROOT / "tests" / "inventories"
 # What a job, a template or a program says is its file's, which tests compare.

@@ -2,11 +2,11 @@
 
 import pytest
 
-from mlops.plan import UNKNOWN, Inventory
-from mlops.plan.capacity import Amount, capacity, machine
-from mlops.plan.exposure import exposure
-from mlops.plan.permissions import permissions
-from mlops.plan.values import with_references
+from inventory.capacity import Amount, capacity, machine
+from inventory.exposure import exposure
+from inventory.permissions import permissions
+from inventory.resources import UNKNOWN, Inventory
+from inventory.values import with_references
 from tests.plan.google import recorded
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from infra.settings import ROOT
+from inventory.checkout import checkout, commit
+from inventory.recorder import PlanError, record
 from mlops import confinement
-from mlops.plan import PlanError, record
-from mlops.plan.checkout import checkout, commit
 
 HOSTILE = """
 import os
@@ -182,7 +182,7 @@ def test_a_commit_that_is_none_is_told_in_one_line(repository: Path, ref: str) -
     assert str(raised.value).startswith(f"there is no commit {ref!r} in this repository, so ")
 
 
-@pytest.mark.parametrize("command", [["mlops", "plan"], ["python", "-m", "mlops.plan"]], ids=["plan", "inventory"])
+@pytest.mark.parametrize("command", [["mlops", "plan"], ["python", "-m", "inventory"]], ids=["plan", "inventory"])
 def test_where_nothing_can_be_confined_nothing_is_planned_unless_that_is_allowed(command: list[str]) -> None:
     """The kernel refuses here for real: in a user namespace that may have none below it."""
     if why := confinement.problem():
@@ -197,7 +197,7 @@ def test_where_nothing_can_be_confined_nothing_is_planned_unless_that_is_allowed
 
     allowed = subprocess.run([*forbid, "--allow-unconfined"], cwd=ROOT, capture_output=True, text=True)
     assert allowed.returncode == 0, allowed.stderr
-    assert "unconfined" in allowed.stdout or command[-3] == "mlops.plan"
+    assert "unconfined" in allowed.stdout or command[-3] == "inventory"
 
 
 LIMIT = "/proc/sys/user/max_user_namespaces"

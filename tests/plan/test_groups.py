@@ -4,13 +4,13 @@ import re
 
 import pytest
 
+from inventory.permissions import permissions
 from mlops.plan import groups
-from mlops.plan.permissions import permissions
 from tests.stack_inventories import inventory
 
 
 def test_the_page_is_fresh() -> None:
-    assert groups.PAGE.read_text(encoding="utf-8") == groups.page(inventory), "write it: python -m mlops.plan.groups"
+    assert groups.PAGE.read_text(encoding="utf-8") == groups.page(inventory), "write it: python -m inventory.groups"
 
 
 def test_the_page_has_every_component_and_every_grant() -> None:

@@ -11,7 +11,7 @@ from tests.stack_inventories import inventory
 
 def test_the_page_is_fresh() -> None:
     page = overnight.page(inventory)
-    assert overnight.PAGE.read_text(encoding="utf-8") == page, "write it: python -m mlops.plan.overnight"
+    assert overnight.PAGE.read_text(encoding="utf-8") == page, "write it: python -m inventory.overnight"
 
 
 def test_what_stays_on_adds_up_to_the_minimum_of_the_stack() -> None:

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from infra.settings import ROOT
-from mlops.plan import PlanError, render
+from inventory.recorder import PlanError
+from mlops.plan import render
 from mlops.plan.report import Plan, plan
 
 MORE = """

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from infra.settings import ROOT
-from mlops.plan import PlanError, render
+from inventory.recorder import PlanError
+from mlops.plan import render
 from mlops.plan.report import plan
 from policy.checkout import judged
 from tests.conftest import Mlops

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from infra.settings import ROOT, load, stacks
-from mlops.plan import record
+from inventory.recorder import record
 from tests.plan import inventories
 from tests.stack_inventories import inventory
 

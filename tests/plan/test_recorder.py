@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from infra.settings import ROOT, stacks
-from mlops.plan import SECRET, UNKNOWN, Inventory, PlanError, record
+from inventory.recorder import PlanError, record
+from inventory.resources import SECRET, UNKNOWN, Inventory
 
 OPTIONS = """
 import pulumi_nomad
@@ -168,7 +169,7 @@ def test_wrong_settings_are_told_as_the_settings_tell_them(tree: Path) -> None:
 
 
 def test_as_a_command_it_prints_json_or_one_line() -> None:
-    command = [sys.executable, "-m", "mlops.plan", "--stack"]
+    command = [sys.executable, "-m", "inventory", "--stack"]
     good = subprocess.run([*command, "local"], cwd=ROOT, capture_output=True, text=True)
     assert good.returncode == 0, good.stderr
     assert json.loads(good.stdout)["stack"] == "local"

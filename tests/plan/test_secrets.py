@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infra.credentials import MASK
-from mlops.plan.inventory import SECRET
+from inventory.resources import SECRET
 from mlops.plan.properties import properties
 from tests.review.test_review import CLEAR, MARKED, SIDES
 

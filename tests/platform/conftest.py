@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mlops.plan import Inventory
+from inventory.resources import Inventory
 from tests.stack_inventories import inventory
 
 

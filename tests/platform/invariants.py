@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from mlops.plan import SECRET, Inventory, Resource
-from mlops.plan.order import ancestors
+from inventory.order import ancestors
+from inventory.resources import SECRET, Inventory, Resource
 
 # Outputs that give whoever reads them a right, whatever their provider marks.
 _SENSITIVE = {

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pulumi import _types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlops.plan import SECRET, UNKNOWN, Resource
+from inventory.resources import SECRET, UNKNOWN, Resource
 from tests.argo import checks
 from tests.engine.provider import properties
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infra import settings
-from mlops.plan import Inventory, record
-from mlops.plan.values import with_references
+from inventory.recorder import record
+from inventory.resources import Inventory
+from inventory.values import with_references
 from policy.needs import Supply, unmet
 
 # What a workload is given, by type. What holds data, and machines, stand for themselves.

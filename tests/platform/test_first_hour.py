@@ -20,9 +20,9 @@ from infra import settings
 from infra.foundation import apis, quota
 from infra.next_steps import next_steps
 from infra.settings import ROOT
+from inventory.capacity import capacity
+from inventory.resources import Inventory
 from mlops.cli.main import app
-from mlops.plan import Inventory
-from mlops.plan.capacity import capacity
 from tests.conftest import Mlops
 
 PAGE = (ROOT / "docs" / "how-to" / "first-hour.md").read_text(encoding="utf-8")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra import settings
-from mlops.plan import Inventory, record
+from inventory.recorder import record
+from inventory.resources import Inventory
 from policy.settings import load as policy_settings
 from tests.platform import invariants
 

@@ -7,8 +7,8 @@ import pytest
 
 from infra import settings
 from infra.workloads import jobspec
-from mlops.plan import Inventory
-from mlops.plan.values import with_references
+from inventory.resources import Inventory
+from inventory.values import with_references
 from policy.needs import TEMPLATES, needs, unmet
 from policy.parts.nomad import JOB
 from tests.platform.take_away import UNMISSED, supply, tried

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infra.settings import stacks
-from mlops.plan import Inventory, Resource
+from inventory.resources import Inventory, Resource
 from tests.platform import objects
 
 NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"

@@ -8,7 +8,7 @@ import pytest
 
 from infra import settings
 from infra.settings import ROOT
-from mlops.plan import Inventory
+from inventory.resources import Inventory
 
 ALERT = "gcp:monitoring/alertPolicy:AlertPolicy"
 _PAGE = re.compile(r"\b(?:docs|jobs)/[\w./-]+\.md\b")

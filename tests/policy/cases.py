@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from mlops.plan import Inventory, Resource
+from inventory.resources import Inventory, Resource
 from policy.judge import Verdict, judge
 from policy.rules import ALL
 from policy.settings import load

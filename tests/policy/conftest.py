@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from mlops.plan import Inventory, Resource
-from mlops.plan.values import with_references
-from mlops.plan.verdicts import Verdict
+from inventory.resources import Inventory, Resource
+from inventory.values import with_references
 from policy.judge import judge
 from policy.rules import ALL
 from policy.settings import PolicySettings
+from policy.verdicts import Verdict
 from tests.stack_inventories import inventory
 
 TODAY = datetime.date(2026, 1, 1)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mlops.plan.inventory import UNKNOWN
-from mlops.plan.values import with_references
+from inventory.resources import UNKNOWN
+from inventory.values import with_references
 from policy.judge import judge
 from policy.rules import ALL
 from policy.settings import load

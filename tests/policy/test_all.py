@@ -15,14 +15,13 @@ import pytest
 
 import tests.policy
 from infra.settings import stacks
-from mlops.plan import Inventory
-from mlops.plan.inventory import SECRET, UNKNOWN
-from mlops.plan.verdicts import Verdict
+from inventory.resources import SECRET, UNKNOWN, Inventory
 from policy import reference
 from policy.judge import EXPIRED, FAILED, UNUSED, judge
 from policy.rule import Level, Part, Rule, Stack
 from policy.rules import ALL
 from policy.settings import FOLDER, PolicyError, PolicySettings, load
+from policy.verdicts import Verdict
 from tests.policy.conftest import TODAY, changed, stack
 
 JOB = "sales-close-prediction"

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlops.plan import Inventory, record
-from mlops.plan.values import at
+from inventory.recorder import record
+from inventory.resources import Inventory
+from inventory.values import at
 from policy.rules import names
 from tests.engine.provider import properties
 from tests.policy.cases import Case, check, put

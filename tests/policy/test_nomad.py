@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlops.plan.inventory import UNKNOWN
+from inventory.resources import UNKNOWN
 from policy.judge import judge
 from policy.parts.nomad import JOB
 from policy.rules import ALL

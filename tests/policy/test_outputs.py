@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mlops.plan.inventory import SECRET, UNKNOWN
+from inventory.resources import SECRET, UNKNOWN
 from tests.policy.cases import Case, check, put
 
 ENVIRONMENT: dict[str, Any] = {"PATH": "/usr/bin", "HOME": "/root", "CI_JOB": "1"}

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from inventory.resources import UNKNOWN
 from jobs.model_refit import context, templates
-from mlops.plan.inventory import UNKNOWN
 from policy import times
 from policy.judge import judge
 from policy.parts import pods

@@ -12,7 +12,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from mlops.plan.stateful import LOST
+from inventory.stateful import LOST
 from mlops.review import LIMIT, MARKER, ReviewError, read_plan, read_preview, render, review, summary
 from tests.conftest import CHECKOUT, Mlops
 from tests.engine.provider import properties as properties_of

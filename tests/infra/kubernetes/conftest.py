@@ -10,7 +10,8 @@ import yaml
 
 from infra import settings
 from infra.settings import ROOT, Settings
-from mlops.plan import Inventory, Resource, record
+from inventory.recorder import record
+from inventory.resources import Inventory, Resource
 
 PROGRAM = """
 from pathlib import Path
@@ -34,7 +35,9 @@ with settings.mistakes_told_plainly():
 """
 COPIED = (
     "stacks",
+    "definitions",
     "infra",
+    "inventory",
     "jobs",
     "images",
     "mlops",

@@ -10,8 +10,8 @@ from infra.kubernetes import access, names
 from infra.kubernetes.cluster import kubeconfig
 from infra.settings import ROOT
 from infra.settings.kubernetes import KubernetesSettings
-from mlops.plan import UNKNOWN
-from mlops.plan.permissions import permissions
+from inventory.permissions import permissions
+from inventory.resources import UNKNOWN
 from tests.infra.kubernetes.conftest import ADMINISTRATOR, Recorded
 
 CLUSTERS = ("eu", "us")

@@ -8,7 +8,7 @@ import yaml
 
 from infra import naming, settings
 from infra.nomad import boot
-from mlops.plan import record
+from inventory.recorder import record
 from tests.stack_inventories import inventory
 
 REGIONS = [(stack, region) for stack in settings.stacks() for region in settings.load(stack).nomad.regions]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra import documents
+from definitions import documents
 from mlops.engines.embedded.argo import expressions, tags
 from mlops.engines.embedded.argo.expressions import ExpressionError
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from infra.credentials import masked
 from infra.settings import PROJECT, ROOT, SettingsError, read_config
+from inventory.resources import Inventory
 from mlops import confinement
-from mlops.plan.inventory import Inventory
 from mlops.text import printable
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")

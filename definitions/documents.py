@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from infra.scalars import as_text
+from definitions.scalars import as_text
 
 # libyaml's, which is ten times as fast; its errors do not quote the line, which may hold a secret.
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

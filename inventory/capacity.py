@@ -16,8 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra import machines
-from mlops.plan.inventory import UNKNOWN, Inventory, Resource
-from mlops.plan.values import at, every, number
+from inventory.resources import UNKNOWN, Inventory, Resource
+from inventory.values import at, every, number
 
 # A local SSD of Compute Engine is 375 GB: https://cloud.google.com/compute/docs/disks/local-ssd.
 _LOCAL_SSD = 375

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlops.plan.recorder import PlanError
+from inventory.recorder import PlanError
 
 
 def commit(root: Path, ref: str) -> str:

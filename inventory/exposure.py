@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlops.plan.inventory import UNKNOWN, Inventory, Resource
-from mlops.plan.permissions import permissions
-from mlops.plan.values import at, every
+from inventory.permissions import permissions
+from inventory.resources import UNKNOWN, Inventory, Resource
+from inventory.values import at, every
 
 ANYWHERE = "anywhere"
 _EVERYONE = ("allUsers", "allAuthenticatedUsers")

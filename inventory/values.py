@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from mlops.plan.inventory import SECRET, UNKNOWN, Inventory
+from inventory.resources import SECRET, UNKNOWN, Inventory
 
 
 def at(value: Any, *path: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlops.plan.inventory import Inventory
+from inventory.resources import Inventory
 
 Level: TypeAlias = Literal["mandatory", "advisory", "disabled"]
 

@@ -1,17 +1,16 @@
-"""`python -m mlops.plan --stack local`: what a stack registers, as JSON."""
+"""`python -m inventory --stack local`: what a stack registers, as JSON."""
 
 import argparse
 import sys
 
 from infra.settings import ROOT
-from mlops.plan import PlanError, record
-from mlops.plan.checkout import checkout
-from mlops.plan.recorder import unconfined
+from inventory.checkout import checkout
+from inventory.recorder import PlanError, record, unconfined
 
 
 def main() -> int:
     """Print the inventory; exit code 2 with one line if there is none."""
-    parser = argparse.ArgumentParser(prog="python -m mlops.plan", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m inventory", description=__doc__)
     parser.add_argument("--stack", default="local", help="the stack's name (default: %(default)s)")
     parser.add_argument("--preview", action="store_true", help="leave computed outputs unknown")
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from mlops.plan.inventory import Inventory, Resource
+from inventory.resources import Inventory, Resource
 
 
 def ancestors(inventory: Inventory) -> Mapping[str, frozenset[str]]:

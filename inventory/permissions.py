@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlops.plan.inventory import UNKNOWN, Inventory, Resource
-from mlops.plan.values import at, every
+from inventory.resources import UNKNOWN, Inventory, Resource
+from inventory.values import at, every
 
 
 class Grant(BaseModel):
