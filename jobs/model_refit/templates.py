@@ -31,6 +31,7 @@ from hera.workflows import models as m
 from hera.workflows.models.io.k8s.apimachinery.pkg.api.resource import Quantity
 from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrString
 
+from definitions.quantities import quantity
 from jobs.model_refit.context import IMAGES, Context, Toleration
 from jobs.model_refit.parameters import DEFAULTS
 
@@ -859,5 +860,7 @@ def _option(parameter: str) -> str:
 
 def _half(memory: str) -> str:
     """Half of a memory request, as a JVM's heap: the other half is Python's and the JVM's own."""
-    number, unit = memory[:-2], memory[-2:]
-    return f"{int(float(number) * (1024 if unit == 'Gi' else 1) / 2)}m"
+    size = quantity(memory)
+    if size is None:
+        raise ValueError(f"resources: train: memory {memory!r} is not like 512Mi or 2Gi")
+    return f"{int(size / 2**20 / 2)}m"

@@ -5,27 +5,16 @@ SparkApplication (registered, or inside a template's manifest), or an object suc
 not here: of a Helm release a stack has nothing but values.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from definitions.quantities import jvm_mebibytes
 from inventory.resources import Resource
 from inventory.values import number
 from policy.parts import workflows
 from policy.rule import Part, UndecidedError, whole
 
 ANY = ("kubernetes:*",)
-_POWERS = {
-    "n": 1e-9,
-    "u": 1e-6,
-    "m": 1e-3,
-    "": 1,
-    "k": 1e3,
-    **{unit: 1000.0**power for power, unit in enumerate("MGTPE", 2)},
-    **{f"{unit}i": 1024.0**power for power, unit in enumerate("KMGTPE", 1)},
-}
-_QUANTITY = re.compile(r"(\d+\.?\d*(?:[eE][+-]?\d{1,2})?|\.\d+)([numkMGTPE]?|[KMGTPE]i)")
-_SPARK = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024**2}
 _LEAVES = ("container", "script", "containerSet", "resource", "data", "http", "plugin")
 _POD = {
     "Pod": ("spec",),
@@ -61,12 +50,6 @@ def containers(resource: Resource) -> Iterator[Part]:
                 name = container.get("name")
                 # Spark's own container is what people mean by the driver.
                 yield pod.inner(container, "" if pod.where.split(", ")[-1] == name else f"{called} {name}")
-
-
-def quantity(text: str) -> float | None:
-    """A quantity as Kubernetes writes it, 500m or 2Gi, in cores or bytes; None for what is none."""
-    found = _QUANTITY.fullmatch(text)
-    return float(found[1]) * _POWERS[found[2]] if found else None
 
 
 def security(container: Part, *path: str) -> Any:
@@ -148,18 +131,14 @@ def _spark_memory(application: Part, own: Part) -> str | None:
     heap, beside = own.get("memory"), own.get("memoryOverhead")
     if heap is None:
         return None
-    factor = application.get("spec", "memoryOverheadFactor")
+    factor: Any = application.get("spec", "memoryOverheadFactor")
     if factor is None:
         factor = 0.4 if application.get("spec", "type") in ("Python", "R") else 0.1
-    amounts = [_mebibytes(str(heap)), _mebibytes(str(beside)) if beside else None]
-    if amounts[0] is None or not number(factor):
+    mebibytes, share = jvm_mebibytes(str(heap)), number(factor)
+    if mebibytes is None or share is None:
         return str(heap)
-    return f"{amounts[0] + (amounts[1] or max(384.0, amounts[0] * float(factor))):.0f}Mi"
-
-
-def _mebibytes(text: str) -> float | None:
-    found = re.fullmatch(r"(\d{1,12})([kmgt]?)b?", text.lower())
-    return int(found[1]) * _SPARK[found[2] or "m"] if found else None
+    overhead = jvm_mebibytes(str(beside)) if beside else None
+    return f"{float(mebibytes) + float(overhead or max(384, float(mebibytes) * share)):.0f}Mi"
 
 
 def _pairs(values: Any) -> list[dict[str, Any]]:

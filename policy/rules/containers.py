@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from definitions.quantities import quantity
 from infra import credentials
 from inventory.capacity import machine
 from inventory.resources import Resource
 from policy.parts import google, workflows
-from policy.parts.pods import ANY, containers, pods, quantity, security
+from policy.parts.pods import ANY, containers, pods, security
 from policy.rule import Check, Level, Part, Rule, Stack, UndecidedError
 
 # PSS, profile restricted, "Volume Types".
@@ -213,7 +214,8 @@ def _asked(container: Part, what: str) -> tuple[Any, float | None]:
     # A limit alone is a request too.
     found = [container.get("resources", kind, what) for kind in ("requests", "limits")]
     text = next((one for one in found if one is not None), "0")
-    return text, quantity(str(text))
+    amount = quantity(str(text))
+    return text, None if amount is None else float(amount)
 
 
 def _pairs(labels: dict[str, str]) -> str:

@@ -8,7 +8,6 @@ import bisect
 import itertools
 import math
 import os
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,14 +17,6 @@ from mlops.engines.embedded.errors import EmbeddedError
 
 MHZ_A_CORE = 1000
 """One core counts as this much of Nomad's `cpu`, whatever its clock is."""
-
-
-def mhz(cores: str) -> int | None:
-    """Cores as Kubernetes writes them, 500m or 1.5, in Nomad's measure; None if it is no such text."""
-    found = re.fullmatch(r"(\d+)m|(\d+(?:\.\d+)?)", cores)
-    if not found:
-        return None
-    return int(found[1]) * MHZ_A_CORE // 1000 if found[1] else int(float(found[2]) * MHZ_A_CORE)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from definitions.quantities import jvm_mebibytes, quantity
 from mlops.engines.embedded.errors import EmbeddedError
-from mlops.engines.embedded.scheduler import Resources, mhz
+from mlops.engines.embedded.scheduler import MHZ_A_CORE, Resources
 
 _WORKDIR = "/app"
 _PYTHON_OVERHEAD = 1.4
@@ -19,7 +20,6 @@ _PYTHON_OVERHEAD = 1.4
 _LOG_LINE = re.compile(
     r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d (TRACE|DEBUG|INFO|WARN)\b|(Using|Setting|To adjust) .*(Spark|log)|WARNING: "
 )
-_UNITS = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ def restarts(manifest: Mapping[str, Any]) -> Restarts:
 
 
 def _cores(text: str) -> int:
-    found = mhz(text)
-    if found is None:
+    cores = quantity(text)
+    if cores is None:
         raise EmbeddedError(f"coreRequest {text!r}: write it like 500m or 2")
-    return found
+    return int(cores * MHZ_A_CORE)
 
 
 def mebibytes(text: str) -> float:
@@ -106,10 +106,11 @@ def mebibytes(text: str) -> float:
     Raises:
       EmbeddedError: It is not memory.
     """
-    match = re.fullmatch(r"(\d+)([kmgt])b?", text.lower())
-    if not match:
+    amount = jvm_mebibytes(text)
+    # Without a unit spark-submit takes it as bytes, and the operator as MiB.
+    if amount is None or text[-1].isdigit():
         raise EmbeddedError(f"memory {text!r} is not like 512m or 2g")
-    return int(match[1]) * _UNITS[match[2]]
+    return float(amount)
 
 
 def last_lines(path: Path, count: int = 4, *, since: int = 0) -> str:

@@ -7,6 +7,7 @@ images (`images`).
 
 import asyncio
 import json
+import math
 import re
 import shutil
 import time
@@ -16,12 +17,13 @@ from typing import Any, Protocol
 
 import yaml
 
+from definitions.quantities import quantity
 from mlops.engines.embedded.argo import expressions, fields, spark, tags
 from mlops.engines.embedded.argo.artifacts import Location, Repository
 from mlops.engines.embedded.argo.workflow import Node, Workflow
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.machine import Machine
-from mlops.engines.embedded.scheduler import Place, Resources, mhz
+from mlops.engines.embedded.scheduler import MHZ_A_CORE, Place, Resources
 from mlops.engines.embedded.tasks import Command, Exit
 
 Outputs = dict[str, Any]
@@ -374,12 +376,10 @@ def requested(spec: Mapping[str, Any]) -> Resources:
     requests = (spec.get("resources") or {}).get("requests") or {}
     cpu = str(requests.get("cpu", f"{_DEFAULT.cpu}m"))
     memory = str(requests.get("memory", f"{_DEFAULT.memory}Mi"))
-    cores = mhz(cpu)
-    amount = re.fullmatch(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)", memory)
-    if cores is None or not amount:
+    cores, size = quantity(cpu), quantity(memory)
+    if cores is None or size is None:
         raise EmbeddedError(f"requests cpu {cpu!r}, memory {memory!r}: write them like 500m or 2, and 512Mi or 2Gi")
-    units = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-    return Resources(cores, -int(-float(amount[1]) * units[amount[2]] // 2**20))
+    return Resources(int(cores * MHZ_A_CORE), math.ceil(size / 2**20))
 
 
 def last_line(path: Path) -> str:
