@@ -278,11 +278,13 @@ def steps(python):
         locks = [str(requirements / "platform.txt"), str(requirements / "uv.txt")]
         run(*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", locks[1])
         into = {"VIRTUAL_ENV": str(venv), **uv_environment(pip)}
-        run(UV, "pip", "sync", "--require-hashes", *locks, **into)
+        # A recorded program may write nothing (inventory/recorder.py), so without this each plan would compile what it
+        # imports of the providers' packages, which takes longer than all the rest.
+        run(UV, "pip", "sync", "--compile-bytecode", "--require-hashes", *locks, **into)
         run(UV, "pip", "install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT), **into)
 
     locks = [requirements / "platform.txt", requirements / "uv.txt", ROOT / "pyproject.toml"]
-    yield Step("Python packages", [*where, *locks], [Path(UV), venv / "bin" / "mlops"], install, mend=make_venv)
+    yield Step("Python packages", [*where, "bytecode", *locks], [Path(UV), venv / "bin" / "mlops"], install, mend=make_venv)
     yield Step("Data set", [requirements / "data.txt", DATA_SHA256], [DATA], fetch_data)
     for lock in sorted(ROOT.glob("images/*/package-lock.json")):
         yield node_step(lock.parent)
