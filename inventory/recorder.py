@@ -2,7 +2,8 @@
 
 Owns what a run of the program is given: a fresh process, the stack file's configuration with placeholders for
 encrypted values, and a few listed environment variables, so that neither a credential of the caller's nor one of the
-stack's can be in an inventory. The process itself is in `program.py`, and how it is confined in `mlops/confinement.py`.
+stack's can be in an inventory. The process itself is in `program.py`, and how it is confined in
+`mlops_registry/confinement.py`.
 """
 
 import json
@@ -17,8 +18,8 @@ from typing import Any
 from infra.credentials import masked
 from infra.settings import PROJECT, ROOT, SettingsError, read_config
 from inventory.resources import Inventory
-from mlops import confinement
-from mlops.text import printable
+from mlops_registry import confinement
+from mlops_registry.text import printable
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 _NOMAD = "http://127.0.0.1:4646"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from mlops.registry.bucket import Bucket
+from mlops_registry.bucket import Bucket
 
 SUMS = "SHA256SUMS"
 FEED = "feed:"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from definitions import documents
 from inventory.recorder import PlanError
-from mlops.text import printable
+from mlops_registry.text import printable
 
 FOLDER = Path(__file__).parent / "stacks"
 

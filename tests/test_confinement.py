@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from infra.settings import ROOT
-from mlops import confinement
-from mlops.confinement import confined
+from mlops_registry import confinement
+from mlops_registry.confinement import confined
 
 if why := confinement.problem():
     pytest.skip(f"nothing can be confined here: {why}", allow_module_level=True)
@@ -86,7 +86,7 @@ def test_links_lead_to_what_they_lead_to_outside(home: Path, tmp_path: Path) -> 
 def test_an_environment_behind_a_link_is_seen(tmp_path: Path) -> None:
     """Of uv's or a container's making, `.venv` is a link often enough."""
     (tmp_path / "linked").symlink_to(sys.prefix)
-    script = "import sys; from mlops import confinement; print(sys.prefix, confinement.problem())"
+    script = "import sys; from mlops_registry import confinement; print(sys.prefix, confinement.problem())"
     python = tmp_path / "linked" / "bin" / "python"
     done = subprocess.run([python, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == [str(tmp_path / "linked"), "None"], done.stdout + done.stderr
@@ -108,7 +108,7 @@ def test_mounts_below_what_is_shown_are_shown_read_only_too(home: Path, tmp_path
 
 def test_it_gets_the_descriptors_it_is_started_with_and_dies_with_who_started_it(home: Path) -> None:
     script = (
-        "import os, subprocess, sys; from pathlib import Path; from mlops.confinement import confined\n"
+        "import os, subprocess, sys; from pathlib import Path; from mlops_registry.confinement import confined\n"
         "code = 'import os, sys, time; os.write(1, os.read(int(sys.argv[1]), 99)); time.sleep(1000)'\n"
         "inside = [sys.executable, '-c', code, sys.argv[1]]\n"
         "subprocess.run(confined(inside, Path('/'), []), pass_fds=[int(sys.argv[1])])\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlops.text import printable
+from mlops_registry.text import printable
 
 
 @pytest.mark.parametrize(

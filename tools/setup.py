@@ -34,6 +34,18 @@ JDK_INSTEAD = 21  # on Debian 13 and newer, which have no 17
 DATA = ROOT / ".cache" / "data" / "Caravan.csv"
 DATA_SHA256 = "e89d49b6fb8fe02d76bb5bb80d8e0dab473bf9f6a72515e30c259f6d7da42269"
 UV = str(ROOT / ".venv" / "bin" / "uv")
+PYTHON_ONLY = "--python-only"
+# `mlops`, started by way of sh, for a path to Python may be too long for the first line, or hold a space.
+COMMAND = """\
+#!/bin/sh
+'''exec' {python} "$0" "$@"
+' '''
+import sys
+
+from mlops.cli.main import main
+
+sys.exit(main())
+"""
 
 
 class SetupError(Exception):
@@ -136,7 +148,7 @@ def main():
         except OSError:
             say("set-up: another one is at work on this checkout; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        packages = missing_packages()
+        packages = [] if PYTHON_ONLY in sys.argv else missing_packages()
         todo = [step for step in steps(python) if not step.done()]
         if packages:
             todo.insert(0, system_step(packages))
@@ -281,10 +293,18 @@ def steps(python):
         # A recorded program may write nothing (inventory/recorder.py), so without this each plan would compile what it
         # imports of the providers' packages, which takes longer than all the rest.
         run(UV, "pip", "sync", "--compile-bytecode", "--require-hashes", *locks, **into)
-        run(UV, "pip", "install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT), **into)
+        run(UV, "pip", "install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT / "registry"), **into)
+        # No wheel is built of the rest: it runs from this checkout.
+        next(venv.glob("lib/python3*/site-packages")).joinpath("hybrid-mlops.pth").write_text(f"{ROOT}\n")
+        command.write_text(COMMAND.format(python=shlex.quote(venv_python)))
+        command.chmod(0o755)
 
-    locks = [requirements / "platform.txt", requirements / "uv.txt", ROOT / "pyproject.toml"]
-    yield Step("Python packages", [*where, "bytecode", *locks], [Path(UV), venv / "bin" / "mlops"], install, mend=make_venv)
+    command = venv / "bin" / "mlops"
+    projects = [ROOT / "pyproject.toml", ROOT / "registry" / "pyproject.toml"]
+    inputs = [*where, "bytecode", requirements / "platform.txt", requirements / "uv.txt", *projects, COMMAND]
+    yield Step("Python packages", inputs, [Path(UV), command], install, mend=make_venv)
+    if PYTHON_ONLY in sys.argv:
+        return
     yield Step("Data set", [requirements / "data.txt", DATA_SHA256], [DATA], fetch_data)
     for lock in sorted(ROOT.glob("images/*/package-lock.json")):
         yield node_step(lock.parent)

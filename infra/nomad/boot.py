@@ -44,8 +44,7 @@ class StoreProgram:
 
     def __init__(self, root: Path = ROOT) -> None:
         sources = [
-            *(root / "mlops" / name for name in ("__init__.py", "confinement.py", "text.py")),
-            *(root / "mlops/registry").rglob("*.py"),
+            *(root / "registry/mlops_registry").rglob("*.py"),
             root / "requirements/registry.txt",
         ]
         self.files = {str(path.relative_to(root)): path for path in sorted(sources)}

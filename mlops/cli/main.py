@@ -42,9 +42,9 @@ def _known_errors() -> tuple[type[Exception], ...]:
     from mlops.engines.base import EngineError
     from mlops.engines.embedded.platform import PlatformError
     from mlops.parameters import ParameterError
-    from mlops.registry import RegistryError
     from mlops.review import ReviewError
     from mlops.tunnel import TunnelError
+    from mlops_registry import RegistryError
 
     return (
         DataError,

@@ -16,11 +16,11 @@ import typer
 from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table, when
 from mlops.cli.session import Session
 from mlops.paths import CHECKOUT
-from mlops.text import printable
+from mlops_registry.text import printable
 
 if TYPE_CHECKING:
-    from mlops.registry import VersionSummary
-    from mlops.registry.rows import Row
+    from mlops_registry import VersionSummary
+    from mlops_registry.rows import Row
 
 app = typer.Typer(
     help="Model versions in the bucket: list, show, verify, promote, predict, reproduce.", invoke_without_command=True
@@ -140,7 +140,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Score a file: the same rows, in the same order, with a column `prediction` added."""
-    from mlops.registry import rows
+    from mlops_registry import rows
 
     registry = Session(stack).registry
     read: deque[rows.Row] = deque()
@@ -180,7 +180,7 @@ def reproduce(
     """
     from mlops import parameters
     from mlops.cli.run import end, submit, watch
-    from mlops.registry import reproduction
+    from mlops_registry import reproduction
 
     session = Session(stack)
     was = session.registry.show(version).manifest
@@ -277,7 +277,7 @@ def _umask() -> int:
 
 def _write_csv(target: "_Writable", scored: Iterator[tuple["Row", float]]) -> int:
     """Write rows with a column more: lines of a CSV file as they are, others as cells."""
-    from mlops.registry.rows import PREDICTION, with_column
+    from mlops_registry.rows import PREDICTION, with_column
 
     writer: csv.DictWriter[str] | None = None
     count = 0

@@ -20,7 +20,7 @@ from rich.segment import Segment
 from rich.table import Table
 
 from infra.credentials import MASK, without_address_credentials
-from mlops.text import printable
+from mlops_registry.text import printable
 
 
 class Terminal(Console):

@@ -136,7 +136,7 @@ def run(
     if detach:
         _tell_detached(started, stack, json=json)
         return
-    from mlops.registry.bucket import library
+    from mlops_registry.bucket import library
 
     library()  # the report's, loaded while the runs work
     finished = watch(session, engine, started, json=json)
@@ -148,7 +148,7 @@ def _check_bucket(session: Session) -> None:
     """Refuse to start what could not be reported; the embedded platform's bucket is there with it, and asks nobody."""
     if session.platform:
         return
-    from mlops.registry import Registry, RegistryError
+    from mlops_registry import Registry, RegistryError
 
     try:
         Registry(session.models, deadline=_BUCKET_SECONDS).bucket.check()
@@ -274,7 +274,7 @@ def _ended(engine: Engine, run: Run) -> str:
 
 
 def _report(session: Session, pipeline: str, finished: Sequence[Run], *, stores: bool, json: bool) -> None:
-    from mlops.registry import RegistryError
+    from mlops_registry import RegistryError
 
     wanted = {e.version_id: run for run in finished for e in run.executions if e.version_id}
     models = {run.parameters.get("model") or pipeline for run in finished}

@@ -18,7 +18,7 @@ from mlops.engines.base import Engine
 if TYPE_CHECKING:
     from infra.settings import Settings
     from mlops.engines.embedded.platform import Platform
-    from mlops.registry import Registry
+    from mlops_registry import Registry
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Session:
     @cached_property
     def registry(self) -> "Registry":
         """The registry in this stack's bucket of models."""
-        from mlops.registry import Registry
+        from mlops_registry import Registry
 
         _ = self.platform
         return Registry(self.models)

@@ -2,7 +2,7 @@
 
 import re
 
-from mlops.text import printable
+from mlops_registry.text import printable
 
 LIMIT = 65_536
 """How long GitHub lets a comment be, in characters. Bytes are counted here, of which there are never fewer."""

@@ -27,7 +27,7 @@ from mlops.plan.figures import amounts, kind, pairs, pool_change, span
 from mlops.plan.headlines import short_type, some
 from mlops.plan.properties import Property
 from mlops.plan.report import Entry, Plan
-from mlops.text import printable
+from mlops_registry.text import printable
 from policy.verdicts import Policies, PolicyChange, Verdict
 
 _HEADLINES = 5

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from mlops.plan.comment import LIMIT, block, code, cut
 from mlops.review.findings import KINDS, Finding, Review, described
 from mlops.review.preview import OPERATIONS, Change, Diagnostic, Preview, Step, properties
-from mlops.text import printable
+from mlops_registry.text import printable
 
 MARKER = "<!-- mlops-review -->"
 """The first line, by which the comment is found again."""

@@ -29,9 +29,9 @@ from mlops.engines.embedded.scheduler import Scheduler, machine
 from mlops.engines.embedded.state import Store
 from mlops.engines.embedded.tasks import Processes
 from mlops.feed.data import load
-from mlops.registry import Manifest, Registry, VersionSummary, reproduction
-from mlops.registry.manifest import parse, validated
-from mlops.registry.scorers import SCORERS
+from mlops_registry import Manifest, Registry, VersionSummary, reproduction
+from mlops_registry.manifest import parse, validated
+from mlops_registry.scorers import SCORERS
 from tests.argo.conftest import Engine, node_of, phases
 
 CHECKOUT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import sys
 from infra.settings import stacks as all_stacks
 from inventory.recorder import record
 from inventory.resources import Inventory
-from mlops import confinement
+from mlops_registry import confinement
 from tests.bench import pools, stages
 from tests.bench.clock import cpu
 

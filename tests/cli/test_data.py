@@ -15,8 +15,8 @@ import pytest
 
 from mlops import data
 from mlops.data import DataError, push
-from mlops.registry.bucket import Bucket
-from mlops.registry.errors import ConflictError, NoBucketError
+from mlops_registry.bucket import Bucket
+from mlops_registry.errors import ConflictError, NoBucketError
 from tests.conftest import Mlops
 from tests.registry.conftest import Emulator
 

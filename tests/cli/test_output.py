@@ -9,7 +9,7 @@ import pytest
 
 from mlops.cli import models
 from mlops.cli.output import RefusalError
-from mlops.registry.rows import Row
+from mlops_registry.rows import Row
 from tests.conftest import Mlops
 
 

@@ -52,5 +52,5 @@ def test_checks_of_a_change_are_make_test_with_no_more_rights_than_reading():
 def test_people_who_deploy_get_the_pulumi_of_the_program():
     tools = tomllib.loads((CHECKOUT / "mise.toml").read_text())["tools"]
     assert set(tools) == {"pulumi", "nomad", "kubectl", "argo", "gcloud"}
-    platform = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["platform"]
+    platform = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert f"pulumi=={tools['pulumi']}" in platform

@@ -26,9 +26,10 @@ class Scratch:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        shutil.copytree(CHECKOUT / "mlops", root / "mlops", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("mlops", "registry"):
+            shutil.copytree(CHECKOUT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(CHECKOUT / "requirements", root / "requirements")
-        for name in ("pyproject.toml", "README.md", "LICENSE", "tools/setup.py"):
+        for name in ("pyproject.toml", "tools/setup.py"):
             (root / name).parent.mkdir(exist_ok=True)
             shutil.copy(CHECKOUT / name, root / name)
         self.image = root / "images/small"
@@ -71,7 +72,10 @@ class Scratch:
 
     def check(self) -> None:
         """Everything that was installed must work."""
-        for python, modules in ((".venv", "aiohttp, pulumi, pytest, mlops.feed"), ("images/small/.venv", "idna")):
+        for python, modules in (
+            (".venv", "aiohttp, pulumi, pytest, mlops.feed, mlops_registry.main"),
+            ("images/small/.venv", "idna"),
+        ):
             subprocess.run([self.root / python / "bin/python", "-c", f"import {modules}"], check=True, cwd="/")
         subprocess.run(["node", "-e", "require('seedrandom')"], check=True, cwd=self.image)
         assert (self.root / ".cache/data/Caravan.csv").read_bytes().startswith(b"MOSTYPE,MAANTHUI,")

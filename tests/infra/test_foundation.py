@@ -12,7 +12,7 @@ from infra.foundation import apis, buckets, keys, quota
 from infra.foundation.quota import Demand
 from inventory.permissions import permissions
 from inventory.recorder import record
-from mlops.registry.names import BucketPath
+from mlops_registry.names import BucketPath
 from tests.stack_inventories import inventory
 
 DEV = settings.load("dev")

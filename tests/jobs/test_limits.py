@@ -15,8 +15,8 @@ import pytest
 from infra.settings import ROOT
 from mlops import parameters
 from mlops.parameters import RUN_FILES, ParameterError
-from mlops.registry.manifest import Data
-from mlops.registry.names import BucketPath, file_path, model_name, version_id
+from mlops_registry.manifest import Data
+from mlops_registry.names import BucketPath, file_path, model_name, version_id
 
 IMAGES = ROOT / "images"
 CONTEXT = Context(prec=60)

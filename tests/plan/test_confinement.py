@@ -12,7 +12,7 @@ import pytest
 from infra.settings import ROOT
 from inventory.checkout import checkout, commit
 from inventory.recorder import PlanError, record
-from mlops import confinement
+from mlops_registry import confinement
 
 HOSTILE = """
 import os

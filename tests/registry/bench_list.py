@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mlops.registry import Registry
+from mlops_registry import Registry
 
 from .conftest import MODEL, ORIGIN, finished_training, start_emulator
 

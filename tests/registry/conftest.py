@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from mlops.registry import Origin, Registry
+from mlops_registry import Origin, Registry
 
 MODEL = "sales-close-prediction"
 VERSION = "sales_v7_0c9a3f52-1111-4222-8333-444455556666"
@@ -204,7 +204,7 @@ class Program:
     def start(self, *arguments: str, **environment: object) -> subprocess.Popen[str]:
         """Start it; see `env`."""
         return subprocess.Popen(
-            [sys.executable, "-m", "mlops.registry.main", *arguments],
+            [sys.executable, "-m", "mlops_registry.main", *arguments],
             env=self.env(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mlops import parameters
-from mlops.registry import names
-from mlops.registry.manifest import Data, validated
+from mlops_registry import names
+from mlops_registry.manifest import Data, validated
 
 CHECKOUT = Path(__file__).parents[2]
 DECLARED = {name: parameters.load(file) for name, file in parameters.files(CHECKOUT / "jobs").items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.registry import BadInputError, names
+from mlops_registry import BadInputError, names
 
 from .conftest import VERSION, Emulator, Program
 
@@ -167,8 +167,8 @@ def test_missing_credentials_are_one_line(task: Program, run_dir: Path, tmp_path
 
 
 def test_help_and_the_package_load_neither_pulumi_nor_google() -> None:
-    for needed in ("mlops.registry.main", "mlops.registry.registry"):
-        code = f"import sys, mlops.registry, {needed}; print(*sys.modules)"
+    for needed in ("mlops_registry.main", "mlops_registry.registry"):
+        code = f"import sys, mlops_registry, {needed}; print(*sys.modules)"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         loaded = set(run.stdout.split())
         assert needed in loaded
@@ -181,7 +181,7 @@ import importlib.metadata, sys
 opened = []
 sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
 before = importlib.metadata.packages_distributions
-from mlops.registry.bucket import library
+from mlops_registry.bucket import library
 library()
 print(importlib.metadata.packages_distributions is before, [name for name in opened if name.endswith("/RECORD")])
 """

@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from mlops import confinement
-from mlops.registry import BadInputError, IntegrityError, Registry, ScorerError
-from mlops.registry.scorers import tfjs_layers
-from mlops.registry.scorers.lines import score
+from mlops_registry import BadInputError, IntegrityError, Registry, ScorerError, confinement
+from mlops_registry.scorers import tfjs_layers
+from mlops_registry.scorers.lines import score
 
 from .conftest import MODEL, VERSION, Emulator, Program
 from .proxy import Action, Proxy, Seen
@@ -153,7 +152,7 @@ _WITHOUT = ("unshare", "--user", "--map-root-user", "sh", "-c", 'echo 0 >/proc/s
 
 
 def without_namespaces(program: Program, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [*_WITHOUT, "sh", sys.executable, "-m", "mlops.registry.main", *arguments]
+    command = [*_WITHOUT, "sh", sys.executable, "-m", "mlops_registry.main", *arguments]
     return subprocess.run(command, env=program.env(**environment), capture_output=True, text=True)
 
 

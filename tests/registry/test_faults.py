@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.registry import Registry
+from mlops_registry import Registry
 
 from .conftest import MODEL, ORIGIN, VERSION, Emulator, Program, finished_training, kill
 from .proxy import Action, Proxy

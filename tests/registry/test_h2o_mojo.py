@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops.registry import Registry
-from mlops.registry.scorers import h2o_mojo
+from mlops_registry import Registry
+from mlops_registry.scorers import h2o_mojo
 
 from .conftest import MODEL, ORIGIN, VERSION, Emulator
 

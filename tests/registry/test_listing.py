@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mlops.registry import (
+from mlops_registry import (
     Alias,
     BadInputError,
     IntegrityError,
@@ -15,7 +15,7 @@ from mlops.registry import (
     VersionSummary,
     names,
 )
-from mlops.registry.manifest import now
+from mlops_registry.manifest import now
 
 from .conftest import MODEL, VERSION, Emulator
 from .proxy import Proxy

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mlops.registry.manifest import Manifest, validated
-from mlops.registry.reproduction import differences, request
+from mlops_registry.manifest import Manifest, validated
+from mlops_registry.reproduction import differences, request
 from tests.conftest import Mlops
 
 DECLARED = ("model", "model_version", "data_uri", "trials", "seed", "max_depth", "learn_rate", "memoise")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.registry import BadInputError, Registry, rows
+from mlops_registry import BadInputError, Registry, rows
 from tests.conftest import Mlops
 
 from .conftest import VERSION, Emulator, Program

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.registry import ConflictError, NotFoundError, Registry
+from mlops_registry import ConflictError, NotFoundError, Registry
 
 from .conftest import MODEL, ORIGIN, VERSION, Emulator, Program, finished_training
 

@@ -11,7 +11,7 @@ import pytest
 
 from mlops import parameters, paths
 from mlops.engines.embedded import platform
-from mlops.registry import Registry, reproduction
+from mlops_registry import Registry, reproduction
 from tests.conftest import Mlops
 
 STORED = sorted((Path(__file__).parent / "stored").glob("*.tar.xz"))

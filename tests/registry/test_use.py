@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from mlops.registry import (
+from mlops_registry import (
     BadInputError,
     ConflictError,
     IntegrityError,

@@ -74,7 +74,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     ports: dict[str, int] = dict(zip(("eu", "us"), free_ports(2), strict=True))
-    for name in ("definitions", "infra", "inventory", "mlops"):
+    for name in ("definitions", "infra", "inventory", "mlops", "registry"):
         shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     regions = {
         name: {"region": "europe-west1", "zones": ["europe-west1-b"], "servers": _SERVERS, "pools": _POOL}

@@ -26,7 +26,7 @@ import mojo
 import project
 from errors import InputError, PackagingError
 from maven import DEFAULT_REPOSITORY, IMAGE, JVM, Maven
-from registry import Registry
+from maven_registry import Registry
 
 GENMODEL = "3.46.0.11"
 PROGRAM = "packager.py"

@@ -411,8 +411,8 @@ def test_a_pod_publishes_to_artifact_registry_with_its_own_identity(packager, li
     """The program itself but for one pattern: which addresses are Artifact Registry's."""
     address = f"127.0.0.1:{google.server_port}"
     program = (
-        "import re, sys; sys.path.insert(0, 'src'); import registry, packager; "
-        "registry.ARTIFACT_REGISTRY = re.compile('http://127'); sys.exit(packager.main(sys.argv[1:]))"
+        "import re, sys; sys.path.insert(0, 'src'); import maven_registry, packager; "
+        "maven_registry.ARTIFACT_REGISTRY = re.compile('http://127'); sys.exit(packager.main(sys.argv[1:]))"
     )
     command = [
         packager.command()[0],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import DIGEST, UID, VERSION, client  # pyright: ignore[reportMissingImports]
 
-from mlops.registry.manifest import Training, parse
+from mlops_registry.manifest import Training, parse
 
 PARAMETERS = json.dumps(
     [

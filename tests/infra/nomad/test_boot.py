@@ -185,7 +185,7 @@ def test_the_store_program_is_named_after_every_byte_of_it(tmp_path: Path) -> No
     assert boot.StoreProgram(tmp_path).objects == PROGRAM.objects
     read = settings.load("dev")
     before = boot.client(read, "eu", "train", PROGRAM)
-    with (tmp_path / "mlops/registry/names.py").open("a") as file:
+    with (tmp_path / "registry/mlops_registry/names.py").open("a") as file:
         file.write("\n")
     changed = boot.StoreProgram(tmp_path)
     assert changed.objects != PROGRAM.objects

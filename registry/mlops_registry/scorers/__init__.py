@@ -10,7 +10,7 @@ its module names and the model, and is spoken to by `lines`. A new format is a m
 from pathlib import Path
 from typing import Protocol
 
-from mlops.registry.errors import BadInputError
+from mlops_registry.errors import BadInputError
 
 from . import h2o_mojo, tfjs_layers
 

@@ -23,7 +23,7 @@ _LAYOUT = re.compile(
 )
 _UNVERIFIED: dict[str, Any] = dict.fromkeys(("verified", "verified_at", "examples", "differing"))
 _Key = tuple[str, str]
-_log = logging.getLogger("mlops.registry")
+_log = logging.getLogger("mlops_registry")
 
 
 class Listing:

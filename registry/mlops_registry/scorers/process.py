@@ -2,7 +2,7 @@
 
 Owns that what is loaded from a bucket gets nothing of whoever loads it: no variable, no network, no file but the model
 and the program that scores it, which it cannot change. Deliberately not: what is said to it and what it answers
-(`lines`), and how a process is confined (`mlops.confinement`).
+(`lines`), and how a process is confined (`mlops_registry.confinement`).
 """
 
 import logging
@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from mlops import confinement
-from mlops.registry.errors import BadInputError, ScorerError, UnconfinedError, one_line
+from mlops_registry import confinement
+from mlops_registry.errors import BadInputError, ScorerError, UnconfinedError, one_line
 
 from .limits import Limits
 
@@ -29,7 +29,7 @@ UNCONFINED = "MLOPS_UNCONFINED"
 _STARTED = b"started\n"
 _KEPT_LINES = 50
 _STRAGGLER_SECONDS = 2
-_log = logging.getLogger("mlops.registry")
+_log = logging.getLogger("mlops_registry")
 
 
 class Process:

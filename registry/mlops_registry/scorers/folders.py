@@ -7,7 +7,7 @@ image is laid out). Deliberately not: what the program is called with.
 import os
 from pathlib import Path
 
-from mlops.registry.errors import ScorerError
+from mlops_registry.errors import ScorerError
 
 
 def find(image: str, program: str, variable: str) -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from mlops.text import printable
+from mlops_registry.text import printable
 
 if TYPE_CHECKING:
     from .manifest import Record, Verification, VersionSummary
@@ -255,7 +255,7 @@ def predict(
 def main() -> None:
     """Run the program; every error is one line on stderr."""
     logging.basicConfig(format="mlops-registry: %(message)s", level=logging.ERROR)
-    logging.getLogger("mlops").setLevel(logging.WARNING)
+    logging.getLogger("mlops_registry").setLevel(logging.WARNING)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     # As an exception, so that temporary directories and the scorer go with us.

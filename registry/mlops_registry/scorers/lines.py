@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, Self
 
-from mlops.registry.errors import BadInputError, ScorerError, one_line
-from mlops.registry.manifest import loads
+from mlops_registry.errors import BadInputError, ScorerError, one_line
+from mlops_registry.manifest import loads
 
 from . import Scorer, process
 from .limits import LONGEST_ANSWER, Limits

@@ -4,7 +4,7 @@ Exit codes are those of every task image: 2 means bad input or a definite no (a 
 that it failed and a repeat may succeed.
 """
 
-from mlops.text import printable
+from mlops_registry.text import printable
 
 
 def one_line(text: object) -> str:

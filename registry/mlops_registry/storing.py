@@ -19,7 +19,7 @@ from .errors import BadInputError, ConflictError, NothingToStoreError
 from .manifest import Engine, File, Lane, Manifest, Training, loads, parse, validated
 from .names import MANIFEST, BucketPath
 
-_log = logging.getLogger("mlops.registry")
+_log = logging.getLogger("mlops_registry")
 
 TRAINING = "training.json"
 # No parameter of a run can name a file like these.

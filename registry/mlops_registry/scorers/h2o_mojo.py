@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mlops.registry.errors import ScorerError
-from mlops.registry.scorers import folders
+from mlops_registry.errors import ScorerError
+from mlops_registry.scorers import folders
 
 TOLERANCE = 1e-9
 _PROGRAM = "src/packager.py"

@@ -6,9 +6,9 @@
 import subprocess
 from pathlib import Path
 
-from mlops.registry.errors import ScorerError
-from mlops.registry.manifest import loads
-from mlops.registry.scorers import folders
+from mlops_registry.errors import ScorerError
+from mlops_registry.manifest import loads
+from mlops_registry.scorers import folders
 
 TOLERANCE = 1e-6
 _PROGRAM = "src/main.js"

@@ -5,7 +5,7 @@ import re
 import resource
 from dataclasses import dataclass
 
-from mlops.registry.errors import BadInputError, ScorerError
+from mlops_registry.errors import BadInputError, ScorerError
 
 LONGEST_ANSWER = 64 << 10
 """Bytes of one answer; more answers than rows are not taken either."""
