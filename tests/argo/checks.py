@@ -16,7 +16,9 @@ import yaml
 from hera.workflows import models as m
 from kubeflow_spark_api.models import SparkV1beta2SparkApplication
 
-from mlops.engines.embedded.argo import expressions, fields, tags
+from definitions.argo.models import Task
+from definitions.typed import parse
+from mlops.engines.embedded.argo import dag, expressions, support, tags
 
 Object = Mapping[str, Any]
 _MODELS: dict[str, Any] = {"WorkflowTemplate": m.WorkflowTemplate, "CronWorkflow": m.CronWorkflow}
@@ -62,8 +64,14 @@ def paths(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def templates(objects: Iterable[Object]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every template with the name of the WorkflowTemplate that it stands in."""
     for one in objects:
-        for template in fields.templates_of(one):
+        for template in one["spec"].get("workflowSpec", one["spec"]).get("templates") or []:
             yield one["metadata"]["name"], template
+
+
+def calls(template: Object) -> list[Object]:
+    """The tasks or steps of a template."""
+    tasks = (template.get("dag") or {}).get("tasks", ())
+    return [*tasks, *(step for group in template.get("steps") or () for step in group)]
 
 
 def typed(objects: Iterable[Object]) -> list[str]:
@@ -191,7 +199,7 @@ def references(objects: Sequence[Object], stack: Known) -> list[str]:
         place = f"{where}/{name}"
         kind = "tasks" if "dag" in template else "steps"
         callees = {}
-        for call in fields.calls(template):
+        for call in calls(template):
             reference = call.get("templateRef") or {"name": where, "template": call.get("template")}
             callee = known.get((reference["name"], reference["template"]))
             if callee is None:
@@ -235,7 +243,7 @@ def _arguments(place: str, call: Object, callee: Object) -> Iterator[str]:
 
 
 def _outputs(place: str, template: Object, kind: str, callees: Mapping[str, tuple[Object, Object]]) -> Iterator[str]:
-    waits = {name: fields.dependencies(call) for name, (call, _) in callees.items()}
+    waits = {name: dag.dependencies(parse(Task, call, place)) for name, (call, _) in callees.items()}
 
     def before(name: str) -> set[str]:
         return waits[name] | {above for direct in waits[name] if direct in waits for above in before(direct)}
@@ -354,7 +362,7 @@ def every(stack: Known) -> dict[str, Callable[[Sequence[Any]], list[str]]]:
         "memoised": memoised,
         "retries": retries,
         "commands": commands,
-        "embedded": lambda objects: [refusal for one in objects for refusal in fields.validate(one)],
+        "embedded": lambda objects: [refusal for one in objects for refusal in support.validate(one)],
     }
 
 

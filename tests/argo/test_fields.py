@@ -7,52 +7,50 @@ from typing import Any
 import pytest
 from hera.workflows import models as m
 
-from mlops.engines.embedded.argo import expressions, fields, reference
+from definitions.argo import models
+from definitions.typed import DefinitionError, Typed, parse
+from mlops.engines.embedded.argo import expressions, reference, support
 from mlops.engines.embedded.argo.expressions import ExpressionError
-from mlops.engines.embedded.argo.run import duration
-from mlops.engines.embedded.argo.step import requested
+from mlops.engines.embedded.argo.pods import requested
+from mlops.engines.embedded.argo.retries import duration
 from mlops.engines.embedded.errors import EmbeddedError
 from tests.argo.conftest import sh, template
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "embedded-argo.md"
-MODELS: dict[str, Any] = {
-    "spec": m.WorkflowSpec,
-    "template": m.Template,
-    "container": m.Container,
-    "script": m.ScriptTemplate,
-    "task": m.DAGTask,
-    "step": m.WorkflowStep,
-    "artifact": m.Artifact,
-    "parameter": m.Parameter,
-    "valueFrom": m.ValueFrom,
-    "retryStrategy": m.RetryStrategy,
-    "resource": m.ResourceTemplate,
-    "memoize": m.Memoize,
-    "cron": m.CronWorkflowSpec,
+MODELS: dict[type[Typed], Any] = {
+    models.Spec: m.WorkflowSpec,
+    models.Template: m.Template,
+    models.Container: m.Container,
+    models.Script: m.ScriptTemplate,
+    models.Task: m.DAGTask,
+    models.Step: m.WorkflowStep,
+    models.Artifact: m.Artifact,
+    models.Parameter: m.Parameter,
+    models.ValueFrom: m.ValueFrom,
+    models.RetryStrategy: m.RetryStrategy,
+    models.Manifest: m.ResourceTemplate,
+    models.Memoize: m.Memoize,
+    models.CronSpec: m.CronWorkflowSpec,
 }
 
 
-def names(kind: str) -> set[str]:
+def names(kind: type[Typed]) -> set[str]:
     """Every field that Argo knows of a kind."""
     return {field.alias or name for name, field in MODELS[kind].model_fields.items()}
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_the_lists_name_argos_own_fields_and_none_twice(kind: str) -> None:
-    executed = {name.split("[")[0].removesuffix(".*") for name in fields.EXECUTED[kind]}
-    ignored = set(fields.NO_MEANING.get(kind, {}))
-    assert executed & ignored == set()
-    assert (executed | ignored) - names(kind) - {"description"} == set()
+def test_the_types_name_argos_own_fields(kind: type[Typed]) -> None:
+    assert {*support.executed(kind), *support.NO_MEANING.get(kind, {})} - names(kind) - {"description"} == set()
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in MODELS for name in sorted(names(kind))], ids=str)
-def test_every_other_field_of_argo_is_refused_by_name(kind: str, name: str) -> None:
-    executed = {each.split("[")[0].removesuffix(".*") for each in fields.EXECUTED[kind]}
-    checked = fields.Checked()
-    fields._fields({name: {} if name not in fields.EXECUTED[kind] else "x"}, kind, "here", checked)
-    if name in executed:
+def test_every_other_field_of_argo_is_refused_by_name(kind: type[Typed], name: str) -> None:
+    checked = support.Checked()
+    support.check_fields(kind.model_construct(None, **{name: {}}), "here", checked)
+    if name in support.executed(kind):
         assert not any(f"{name} is not executed" in refusal for refusal in checked.refused)
-    elif name in fields.NO_MEANING.get(kind, {}):
+    elif name in support.NO_MEANING.get(kind, {}):
         assert checked.refused == []
         assert name in set().union(*checked.ignored.values())
     else:
@@ -72,7 +70,7 @@ def broken(**changes: Any) -> dict[str, Any]:
     ("definition", "said"),
     [
         (broken(), None),
-        ({**broken(), "kind": "Workflow"}, "registers WorkflowTemplates and CronWorkflows"),
+        ({**broken(), "kind": "Workflow"}, "only WorkflowTemplates and CronWorkflows"),
         (broken(suspend=True), "suspend is not executed"),
         (broken(task={"hooks": {}}), "WorkflowTemplate t: spec.templates[main].dag.tasks[a].hooks is not executed"),
         (broken(task={"template": "two"}), "there is no template two"),
@@ -135,7 +133,7 @@ def broken(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_a_definition_that_would_not_run_as_written_is_refused(definition: dict[str, Any], said: str | None) -> None:
-    refused = fields.validate(definition)
+    refused = support.validate(definition)
     if said is None:
         assert refused == []
     else:
@@ -191,11 +189,12 @@ def test_expressions_that_cannot_be_computed_say_why(text: str) -> None:
 
 
 def test_durations_and_amounts() -> None:
-    assert [duration(text) for text in ("10", 10, "10s", "2m", "1h30m", "1.5s")] == [10, 10, 10, 120, 5400, 1.5]
-    amounts = requested({"resources": {"requests": {"cpu": "1.5", "memory": "1Gi"}}})
+    assert [duration(text) for text in ("10", "10s", "2m", "1h30m", "1.5s")] == [10, 10, 120, 5400, 1.5]
+    container = {"image": "i", "resources": {"requests": {"cpu": "1.5", "memory": "1Gi"}}}
+    amounts = requested(parse(models.Container, container, "here"))
     assert (amounts.cpu, amounts.memory) == (1500, 1024)
     for text in ("", "x", "10 s", "-1s"):
         with pytest.raises(EmbeddedError, match="duration"):
             duration(text)
-    with pytest.raises(EmbeddedError, match="500m or 2"):
-        requested({"resources": {"requests": {"cpu": "lots"}}})
+    with pytest.raises(DefinitionError, match=r"requests.cpu is 'lots', not a quantity: write it like 500m or 2"):
+        parse(models.Container, {"image": "i", "resources": {"requests": {"cpu": "lots"}}}, "here")

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from definitions.spark import SparkApplication
+from definitions.typed import DefinitionError, parse
 from mlops.engines.embedded.argo import spark
 from mlops.engines.embedded.errors import EmbeddedError
 from tests.argo.conftest import Engine, node_of, template
@@ -86,12 +88,13 @@ def image(here: Engine) -> None:
 
 def test_it_asks_for_its_core_requests_or_else_its_cores() -> None:
     def asked(driver: dict[str, Any], executor: dict[str, Any]) -> int:
-        return spark.amount({"spec": {"driver": driver, "executor": executor}}).cpu
+        spec = {"image": "i", "mainApplicationFile": "local:///app/x.py", "driver": driver, "executor": executor}
+        return spark.amount(parse(SparkApplication, {"kind": "SparkApplication", "spec": spec}, "here")).cpu
 
     assert asked({}, {}) == 1000
     assert asked({"cores": 2}, {"coreRequest": "300m"}) == 2000
     assert asked({"cores": 2, "coreRequest": "1.5"}, {"coreRequest": "300m"}) == 1500
-    with pytest.raises(EmbeddedError, match="coreRequest 'many': write it like 500m or 2"):
+    with pytest.raises(DefinitionError, match=r"coreRequest is 'many', not a quantity: write it like 500m or 2"):
         asked({"coreRequest": "many"}, {})
 
 
@@ -139,15 +142,17 @@ def test_what_a_manifest_may_not_say_is_an_error_before_anything_runs(on_engine)
         image(here)
         for name, spec, said in (
             ("nowhere", {"mainApplicationFile": "s3a://bucket/x.py"}, "a file of the image"),
-            ("missing", {"mainApplicationFile": "local:///app/src/none.py"}, "there is no src/none.py in images/spark"),
             ("always", {"restartPolicy": {"type": "Always"}}, "restartPolicy Always"),
             ("memory", {"driver": {"memory": "lots"}}, "not like 512m"),
+            ("image", {"image": None}, r"spec\.image is missing"),
+            ("volumes", {"volumes": [{"name": "x"}]}, r"spec\.volumes is not executed"),
         ):
-            workflow = await here.run(template(name, application("count.py", **spec)), name)
-            assert workflow["status"]["phase"] == "Error", name
-            assert said in workflow["status"]["message"], name
-        with pytest.raises(EmbeddedError, match=r"spec\.volumes is not executed"):
-            await here.run(template("volumes", application("count.py", volumes=[{"name": "x"}])), "volumes")
+            with pytest.raises(EmbeddedError, match=said):
+                await here.run(template(name, application("count.py", **spec)), name)
+        text = template("missing", application("count.py", mainApplicationFile="local:///app/src/none.py"))
+        workflow = await here.run(text, "missing")
+        assert workflow["status"]["phase"] == "Error"
+        assert "there is no src/none.py in images/spark" in workflow["status"]["message"]
 
     on_engine(work)
 

@@ -23,7 +23,7 @@ from typing import Any
 from aiohttp import web
 
 from mlops.engines.embedded import api
-from mlops.engines.embedded.argo.workflows import KINDS, Workflows
+from mlops.engines.embedded.argo.workflows import Workflows
 from mlops.engines.embedded.errors import EmbeddedError
 
 _FOLLOW_SECONDS = 0.1
@@ -34,8 +34,8 @@ def routes(workflows: Workflows) -> web.Application:
     app = web.Application()
     app.router.add_put("/artifact-repository", _Handlers(workflows).repository)
     for path, kind, member in (
-        ("workflow-templates", KINDS[0], "template"),
-        ("cron-workflows", KINDS[1], "cronWorkflow"),
+        ("workflow-templates", "WorkflowTemplate", "template"),
+        ("cron-workflows", "CronWorkflow", "cronWorkflow"),
     ):
         handlers = _Definitions(workflows, kind, member)
         app.router.add_get(f"/{path}/{{ns}}", handlers.all)

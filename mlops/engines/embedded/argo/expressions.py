@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from definitions.argo.models import json_text
 from mlops.engines.embedded.errors import EmbeddedError
 
 
@@ -66,13 +67,7 @@ _WORDS = {"true": True, "false": False, "nil": None}
 def _text(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "nil"}[value]
-    return value if isinstance(value, str) else to_json(value)
-
-
-def to_json(value: Any) -> str:
-    """JSON as Go writes it: no spaces, keys in order, <, > and & escaped."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return value if isinstance(value, str) else json_text(value)
 
 
 def _integer(value: Any) -> int:
@@ -109,7 +104,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "asFloat": _float,
     "float": _float,
     "string": _text,
-    "toJson": to_json,
+    "toJson": json_text,
     "toJSON": lambda value: json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True),
     "fromJSON": json.loads,
     "jsonpath": _jsonpath,

@@ -1,11 +1,14 @@
-"""The page docs/reference/embedded-argo.md, made from the lists in `fields`.
+"""The page docs/reference/embedded-argo.md, made from `definitions` and the list in `support`.
 
 `python -m mlops.engines.embedded.argo.reference` writes it; a test holds it to the code.
 """
 
 from pathlib import Path
 
-from mlops.engines.embedded.argo import expressions, fields
+from definitions import spark
+from definitions.argo import models
+from definitions.typed import Typed
+from mlops.engines.embedded.argo import expressions, support
 
 _PAGE = Path(__file__).parents[4] / "docs" / "reference" / "embedded-argo.md"
 _BEGINNING = Path(__file__).with_suffix(".md")
@@ -17,27 +20,27 @@ init containers, daemons, hooks, `synchronization`, volumes other than `emptyDir
 artifact stores, `globalName`, resources other than SparkApplications, ClusterWorkflowTemplates, and any field that is
 misspelt.
 """
-_KINDS = {
-    "spec": "`spec` of a WorkflowTemplate",
-    "cron": "`spec` of a CronWorkflow",
-    "template": "a template",
-    "container": "`container`",
-    "script": "`script`",
-    "task": "a DAG's task",
-    "step": "a step",
-    "parameter": "a parameter",
-    "valueFrom": "`valueFrom`",
-    "artifact": "an artifact",
-    "gcs": "`gcs`",
-    "resources": "`resources`",
-    "amounts": "`requests`",
-    "retryStrategy": "`retryStrategy`",
-    "backoff": "`backoff`",
-    "memoize": "`memoize`",
-    "resource": "`resource`",
-    "spark": "`spec` of a SparkApplication",
-    "sparkPod": "its `driver` and `executor`",
-    "restartPolicy": "its `restartPolicy`",
+_KINDS: dict[type[Typed], str] = {
+    models.Spec: "`spec` of a WorkflowTemplate",
+    models.CronSpec: "`spec` of a CronWorkflow",
+    models.Template: "a template",
+    models.Container: "`container`",
+    models.Script: "`script`",
+    models.Task: "a DAG's task",
+    models.Step: "a step",
+    models.Parameter: "a parameter",
+    models.ValueFrom: "`valueFrom`",
+    models.Artifact: "an artifact",
+    models.Gcs: "`gcs`",
+    models.Resources: "`resources`",
+    models.Amounts: "`requests`",
+    models.RetryStrategy: "`retryStrategy`",
+    models.Backoff: "`backoff`",
+    models.Memoize: "`memoize`",
+    models.Manifest: "`resource`",
+    spark.SparkSpec: "`spec` of a SparkApplication",
+    spark.SparkPod: "its `driver` and `executor`",
+    spark.RestartPolicy: "its `restartPolicy`",
 }
 
 
@@ -46,13 +49,13 @@ def page() -> str:
     functions = ", ".join(f"`{name}`" for name in expressions.FUNCTIONS)
     parts = [_BEGINNING.read_text(), f"{functions}.\n", "\n## Executed\n\n| of | fields |\n| --- | --- |\n"]
     for kind, title in _KINDS.items():
-        listed = ", ".join(f"`{name.split('[')[0].removesuffix('.*')}`" for name in fields.EXECUTED[kind])
+        listed = ", ".join(f"`{name}`" for name in support.executed(kind))
         parts.append(f"| {title} | {listed} |\n")
     parts.append("\n## Without meaning on one machine\n\nSaid once a run, with the reason.\n\n")
     parts.append("| of | fields | why |\n| --- | --- | --- |\n")
     for kind, title in _KINDS.items():
         reasons: dict[str, list[str]] = {}
-        for name, reason in fields.NO_MEANING.get(kind, {}).items():
+        for name, reason in support.NO_MEANING.get(kind, {}).items():
             reasons.setdefault(reason, []).append(name)
         for reason, names in reasons.items():
             parts.append(f"| {title} | {', '.join(f'`{name}`' for name in names)} | {reason} |\n")

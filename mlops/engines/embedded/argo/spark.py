@@ -1,16 +1,18 @@
 """A SparkApplication as one `spark-submit --master local[*]`.
 
 Owns: the command line that a manifest means, how much it asks for, and which lines of a driver's output are for people.
-Deliberately not: the process, and what is refused in a manifest (`fields`).
+Deliberately not: the process, and what is refused in a manifest (`support`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from definitions.quantities import jvm_mebibytes, quantity
+from definitions.spark import SparkApplication, SparkPod
+from definitions.typed import has_tag
+from mlops.engines.embedded.argo.retries import whole
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.scheduler import MHZ_A_CORE, Resources
 
@@ -30,87 +32,64 @@ class Restarts:
     interval: float
 
 
-def command(manifest: Mapping[str, Any], folder: Path) -> list[str]:
+def problems(application: SparkApplication) -> Iterator[str]:
+    """What it asks for that is not executed here, as far as that shows before a run."""
+    program, restart = application.spec.main_application_file, application.spec.restart_policy.type
+    if not program.startswith(f"local://{_WORKDIR}/") and not has_tag(program):
+        yield f"mainApplicationFile {program!r} is not local://{_WORKDIR}/..., a file of the image"
+    if restart not in ("Never", "OnFailure"):
+        yield f"restartPolicy {restart} is not executed by the embedded engine; Never and OnFailure are"
+
+
+def command(application: SparkApplication, folder: Path) -> list[str]:
     """The command that runs it, in the image's folder.
 
     Raises:
-      EmbeddedError: The manifest names no program, or one that is not in the image.
+      EmbeddedError: The manifest names a program that is not in the image.
     """
-    spec = manifest["spec"]
-    memory = max((spec.get(pod, {}).get("memory", "1g") for pod in ("driver", "executor")), key=mebibytes)
-    metadata = manifest.get("metadata", {})
+    spec, metadata = application.spec, application.metadata
+    memory = max((pod.memory for pod in _pods(application)), key=lambda text: jvm_mebibytes(text) or 0)
     argv = ["spark-submit", "--master", "local[*]", "--driver-memory", memory]
-    argv += ["--name", metadata.get("name") or metadata.get("generateName", "spark").rstrip("-")]
-    for name, value in (spec.get("sparkConf") or {}).items():
+    argv += ["--name", metadata.name or (metadata.generate_name or "spark").rstrip("-")]
+    for name, value in spec.spark_conf.items():
         argv += ["--conf", f"{name}={value}"]
-    for name, value in (spec.get("hadoopConf") or {}).items():
+    for name, value in spec.hadoop_conf.items():
         argv += ["--conf", f"spark.hadoop.{name}={value}"]
-    if "mainClass" in spec:
-        argv += ["--class", spec["mainClass"]]
-    program = spec.get("mainApplicationFile", "")
-    if not program.startswith(f"local://{_WORKDIR}/"):
-        raise EmbeddedError(f"mainApplicationFile {program!r} is not local://{_WORKDIR}/..., a file of the image")
-    path = folder / program.removeprefix(f"local://{_WORKDIR}/")
+    if spec.main_class:
+        argv += ["--class", spec.main_class]
+    path = folder / spec.main_application_file.removeprefix(f"local://{_WORKDIR}/")
     if not path.is_file():
         raise EmbeddedError(
-            f"mainApplicationFile {program}: there is no {path.relative_to(folder)} in images/{folder.name}"
+            f"mainApplicationFile {spec.main_application_file}: there is no {path.relative_to(folder)} in "
+            f"images/{folder.name}"
         )
-    return [*argv, str(path), *map(str, spec.get("arguments") or ())]
+    return [*argv, str(path), *spec.arguments]
 
 
-def environment(manifest: Mapping[str, Any]) -> dict[str, str]:
+def environment(application: SparkApplication) -> dict[str, str]:
     """The driver's own environment."""
-    return {one["name"]: str(one.get("value", "")) for one in manifest["spec"].get("driver", {}).get("env", ())}
+    return {variable.name: variable.value for variable in application.spec.driver.env}
 
 
-def amount(manifest: Mapping[str, Any]) -> Resources:
-    """What it asks of the machine: local[*] is one process, so the larger of driver and executor.
-
-    Raises:
-      EmbeddedError: A coreRequest is no number of cores.
-    """
-    pods = [manifest["spec"].get(pod, {}) for pod in ("driver", "executor")]
-    cores = max(_cores(str(pod.get("coreRequest", pod.get("cores", 1)))) for pod in pods)
-    memory = max(mebibytes(pod.get("memory", "1g")) for pod in pods)
-    return Resources(cores, int(memory * _PYTHON_OVERHEAD))
+def amount(application: SparkApplication) -> Resources:
+    """What it asks of the machine: local[*] is one process, so the larger of driver and executor."""
+    pods = _pods(application)
+    cores = max(quantity(pod.core_request or pod.cores) or 0 for pod in pods)
+    memory = max(jvm_mebibytes(pod.memory) or 0 for pod in pods)
+    return Resources(int(cores * MHZ_A_CORE), int(float(memory) * _PYTHON_OVERHEAD))
 
 
-def restarts(manifest: Mapping[str, Any]) -> Restarts:
-    """Its restart policy.
-
-    Raises:
-      EmbeddedError: It would never end.
-    """
-    policy = manifest["spec"].get("restartPolicy") or {}
-    match policy.get("type", "Never"):
-        case "Never":
-            return Restarts(0, 0)
-        case "OnFailure":
-            return Restarts(int(policy.get("onFailureRetries", 0)), float(policy.get("onFailureRetryInterval", 5)))
-        case other:
-            raise EmbeddedError(
-                f"restartPolicy {other} is not executed by the embedded engine; Never and OnFailure are"
-            )
+def restarts(application: SparkApplication) -> Restarts:
+    """Its restart policy."""
+    policy = application.spec.restart_policy
+    if policy.type == "Never":
+        return Restarts(0, 0)
+    retries = whole(policy.on_failure_retries, "onFailureRetries")
+    return Restarts(retries, whole(policy.on_failure_retry_interval, "onFailureRetryInterval"))
 
 
-def _cores(text: str) -> int:
-    cores = quantity(text)
-    if cores is None:
-        raise EmbeddedError(f"coreRequest {text!r}: write it like 500m or 2")
-    return int(cores * MHZ_A_CORE)
-
-
-def mebibytes(text: str) -> float:
-    """Memory as Spark writes it.
-
-    Raises:
-      EmbeddedError: It is not memory.
-    """
-    amount = jvm_mebibytes(text)
-    # Without a unit spark-submit takes it as bytes, and the operator as MiB.
-    if amount is None or text[-1].isdigit():
-        raise EmbeddedError(f"memory {text!r} is not like 512m or 2g")
-    return float(amount)
+def _pods(application: SparkApplication) -> tuple[SparkPod, SparkPod]:
+    return application.spec.driver, application.spec.executor
 
 
 def last_lines(path: Path, count: int = 4, *, since: int = 0) -> str:

@@ -1,69 +1,67 @@
 """`{{name}}` and `{{=expression}}` in the texts of a definition.
 
 Owns: finding and replacing tags, in any depth of a definition, one text at a time, so that no value can change the
-definition's shape. Deliberately not: which names there are (`run`).
+definition's shape. Deliberately not: which names there are (`values`).
 """
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+from definitions.argo.manifests import TAG
+from definitions.argo.models import text_of
+from definitions.typed import Typed
 from mlops.engines.embedded.argo import expressions
 from mlops.engines.embedded.argo.expressions import ExpressionError, Scope
 
-_TAG = re.compile(r"\{\{(=?)(.*?)\}\}", re.DOTALL)
-
-
-def text_of(value: Any) -> str:
-    """A value as it stands in a text: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else expressions.to_json(value)
-
-
-def found(value: Any) -> Iterator[tuple[bool, str]]:
-    """Every tag in a definition: whether it is an expression, and what it says."""
-    for text in texts(value):
-        for match in _TAG.finditer(text):
-            yield bool(match[1]), match[2].strip()
+T = TypeVar("T")
 
 
 def texts(value: Any) -> Iterator[str]:
     """Every text in a definition."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from texts(inner)
     elif isinstance(value, list):
         for inner in value:
+            yield from texts(inner)
+    elif isinstance(value, dict | Typed):
+        for _, inner in value.given() if isinstance(value, Typed) else value.items():
             yield from texts(inner)
 
 
 def names(value: Any) -> set[str]:
     """The names that a definition's tags refer to."""
     every: set[str] = set()
-    for is_expression, text in found(value):
-        every |= expressions.parse(text).names if is_expression else {text}
+    for text in texts(value):
+        for is_expression, tag in TAG.findall(text):
+            every |= expressions.parse(tag.strip()).names if is_expression else {tag.strip()}
     return every
 
 
-def fill(value: Any, scope: Scope, *, later: Callable[[str], bool] = lambda _: False) -> Any:
-    """Replace the tags in a definition.
+def fill(value: T, scope: Scope, *, later: Callable[[str], bool] = lambda _: False) -> T:
+    """Replace the tags in a definition, or a part of it.
 
     Args:
-      value: The definition, or a part of it.
+      value: It.
       scope: Values by dotted name.
       later: Whether a name that is not in the scope will be known later; its tag then stays as it is.
 
     Raises:
       ExpressionError: A name has no value.
     """
+    filled: Any = value
     if isinstance(value, str):
-        return _TAG.sub(lambda match: _replacement(match, scope, later), value)
-    if isinstance(value, dict):
-        return {key: fill(inner, scope, later=later) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [fill(inner, scope, later=later) for inner in value]
-    return value
+        filled = TAG.sub(lambda match: _replacement(match, scope, later), value)
+    elif isinstance(value, dict):
+        filled = {key: fill(inner, scope, later=later) for key, inner in value.items()}
+    elif isinstance(value, list):
+        filled = [fill(inner, scope, later=later) for inner in value]
+    elif isinstance(value, Typed):
+        fields = value.model_fields_set & type(value).model_fields.keys()
+        filled = value.model_copy(
+            update={name: fill(getattr(value, name), scope, later=later) for name in sorted(fields)}
+        )
+    return filled
 
 
 def _replacement(match: re.Match[str], scope: Scope, later: Callable[[str], bool]) -> str:

@@ -1,12 +1,10 @@
-"""The Argo part of the embedded engine: registered definitions, submitted workflows, and what is asked of them.
+"""All workflows of one platform: registered definitions, submitted workflows, and what is asked of them.
 
 Owns: what is registered, which workflow runs, what is remembered of it across restarts, and that a name is used once.
-Deliberately
-not: how a workflow is run (`run`), and HTTP (`api`).
+Deliberately not: how a workflow is run (`execution`), and HTTP (`api`).
 """
 
 import asyncio
-import copy
 import logging
 import re
 import secrets
@@ -16,12 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlops.engines.embedded.argo import fields
+from definitions.argo import CronWorkflow, WorkflowTemplate, parse_definition
+from definitions.argo.models import Arguments, Spec, Submitted
+from definitions.typed import DefinitionError, parse
+from mlops.engines.embedded.argo import support
 from mlops.engines.embedded.argo.artifacts import Repository
 from mlops.engines.embedded.argo.cache import Cache
-from mlops.engines.embedded.argo.run import Execution
-from mlops.engines.embedded.argo.step import Steps
-from mlops.engines.embedded.argo.workflow import Workflow
+from mlops.engines.embedded.argo.execution import Execution
+from mlops.engines.embedded.argo.pods import Pods
+from mlops.engines.embedded.argo.record import Record
 from mlops.engines.embedded.errors import EmbeddedError, NotFoundError
 from mlops.engines.embedded.machine import Machine
 from mlops.engines.embedded.state import Store
@@ -30,9 +31,9 @@ _log = logging.getLogger(__name__)
 _WORKFLOW = "workflow"
 _REPOSITORY = "artifact-repository"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-KINDS = ("WorkflowTemplate", "CronWorkflow")
 
 Definition = dict[str, Any]
+"""As it was registered."""
 
 
 class ExistsError(EmbeddedError):
@@ -47,9 +48,9 @@ class Workflows:
     def __init__(self, machine: Machine, store: Store) -> None:
         self._machine = machine
         self._store = store
-        self._running: dict[str, tuple[Workflow, Execution, asyncio.Task[None]]] = {}
+        self._running: dict[str, tuple[Record, Execution, asyncio.Task[None]]] = {}
         for body in list(store.all(_WORKFLOW, unfinished=True)):
-            Workflow(body, self._keep).lost()
+            Record(body, self._keep).lost()
 
     def artifacts_in(self, bucket: str) -> None:
         """Say which bucket the artifact repository is; Argo is told so in its configuration."""
@@ -62,14 +63,14 @@ class Workflows:
           EmbeddedError: It uses what is not executed here; the message names the first such thing, and how many there
               are.
         """
-        refused = fields.validate(definition)
-        if refused:
-            more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-            raise EmbeddedError(refused[0] + more)
-        name = definition["metadata"].get("name", "")
+        checked = support.check(definition)
+        if checked.refused or checked.definition is None:
+            more = f" (and {len(checked.refused) - 1} more)" if len(checked.refused) > 1 else ""
+            raise EmbeddedError(checked.refused[0] + more)
+        name = checked.definition.metadata.name
         if not _NAME.fullmatch(name):
             raise EmbeddedError(f"{name!r} is not a name: small letters, digits, dashes and dots")
-        self._store.put(definition["kind"], name, dict(definition), unfinished=False)
+        self._store.put(checked.definition.kind, name, dict(definition), unfinished=False)
         return dict(definition)
 
     def definitions(self, kind: str) -> list[Definition]:
@@ -106,58 +107,46 @@ class Workflows:
           ExistsError: The name is another workflow's.
           EmbeddedError: It is not such a workflow, or it lacks something.
         """
-        metadata, spec = dict(wanted.get("metadata") or {}), dict(wanted.get("spec") or {})
-        if unknown := set(spec) - {"workflowTemplateRef", "arguments", "entrypoint"}:
-            raise EmbeddedError(
-                f"spec.{min(unknown)}: a workflow may set workflowTemplateRef, arguments and entrypoint, as under "
-                "Argo's strict template referencing"
-            )
-        template = (spec.get("workflowTemplateRef") or {}).get("name")
-        if not template:
-            raise EmbeddedError("spec.workflowTemplateRef.name is missing: only registered WorkflowTemplates are run")
-        name = metadata.get("name") or f"{metadata.get('generateName', f'{template}-')}{secrets.token_hex(3)[:5]}"
+        submitted = _submitted(wanted)
+        metadata, spec = submitted.metadata, submitted.spec
+        template = spec.workflow_template_ref.name
+        name = metadata.name or f"{metadata.generate_name or f'{template}-'}{secrets.token_hex(3)[:5]}"
         if not _NAME.fullmatch(name) or len(name) > 63:
             raise EmbeddedError(f"{name!r} is not a workflow's name: at most 63 small letters, digits, dashes and dots")
-        arguments = dict(spec.get("arguments") or {})
+        arguments = spec.arguments.model_dump(by_alias=True, exclude_unset=True)
         if (there := self._store.get(_WORKFLOW, name)) is not None:
-            same = (
-                there["spec"]["workflowTemplateRef"] == {"name": template} and there["spec"]["arguments"] == arguments
-            )
-            if same and metadata.get("name"):
+            same = there["spec"]["workflowTemplateRef"] == {"name": template}
+            if same and there["spec"]["arguments"] == arguments and metadata.name:
                 return there
             raise ExistsError(f"there is a workflow {name} already, with other arguments; give another name")
-        definition = self.definition("WorkflowTemplate", template)
+        definition = self._parsed(template)
         specs = self._specs(definition)
-        labels = {**_metadata(specs[template], "labels"), **(metadata.get("labels") or {})}
-        labels["workflows.argoproj.io/workflow-template"] = template
-        namespace = metadata.get("namespace") or definition["metadata"].get("namespace") or "default"
-        workflow = Workflow.new(
-            name,
-            str(uuid.uuid4()),
-            namespace,
-            template,
-            arguments,
-            labels,
-            self._keep,
-            entrypoint=spec.get("entrypoint"),
-        )
-        entrypoint = spec.get("entrypoint") or specs[template].get("entrypoint")
-        if not any(one["name"] == entrypoint for one in specs[template].get("templates", ())):
+        own = specs[template]
+        labels = {
+            **own.workflow_metadata.labels,
+            **metadata.labels,
+            "workflows.argoproj.io/workflow-template": template,
+        }
+        namespace = metadata.namespace or definition.metadata.namespace or "default"
+        entrypoint = spec.entrypoint or own.entrypoint
+        if own.template(entrypoint) is None:
             raise EmbeddedError(
-                f"WorkflowTemplate {template} has no entrypoint {entrypoint or ''}; name one of its templates"
+                f"WorkflowTemplate {template} has no entrypoint {entrypoint}; name one of its templates"
             )
-        _check_given(arguments, specs[template], template)
-        repository = self._store.get(_REPOSITORY, "default") or {"bucket": ""}
-        steps = Steps(
-            self._machine, Repository(self._machine.given.get("STORAGE_EMULATOR_HOST", ""), repository["bucket"])
+        _check_arguments(spec.arguments, own, template)
+        record = Record.new(
+            name, str(uuid.uuid4()), namespace, template, arguments, labels, self._keep, spec.entrypoint or None
         )
-        execution = Execution(workflow, specs, template, steps, Cache(self._store))
-        for note in self._notes(specs):
-            workflow.note("Ignored", note)
-        self._keep(workflow)
-        task = asyncio.ensure_future(self._run(workflow, execution))
-        self._running[name] = (workflow, execution, task)
-        return workflow.body
+        repository = self._store.get(_REPOSITORY, "default") or {"bucket": ""}
+        endpoint = self._machine.given.get("STORAGE_EMULATOR_HOST", "")
+        pods = Pods(self._machine, Repository(endpoint, repository["bucket"]))
+        execution = Execution(record, specs, template, pods, Cache(self._store))
+        for note in _notes(specs):
+            record.note("Ignored", note)
+        self._keep(record)
+        task = asyncio.ensure_future(self._run(record, execution))
+        self._running[name] = (record, execution, task)
+        return record.body
 
     def get(self, name: str) -> dict[str, Any]:
         """A workflow.
@@ -235,76 +224,84 @@ class Workflows:
             task.cancel()
         await asyncio.gather(*(task for _, _, task in running), return_exceptions=True)
 
-    async def _run(self, workflow: Workflow, execution: Execution) -> None:
+    async def _run(self, record: Record, execution: Execution) -> None:
         try:
             await execution.run()
         except asyncio.CancelledError:
-            workflow.lost()
+            record.lost()
             raise
         except EmbeddedError as error:
-            workflow.end("Error", str(error))
+            record.end("Error", str(error))
         except Exception as error:  # noqa: BLE001 - a fault of ours must end the run, and be said
-            _log.exception("workflow %s", workflow.name)
-            workflow.end("Error", f"the engine failed: {type(error).__name__}; see the supervisor's log")
+            _log.exception("workflow %s", record.name)
+            record.end("Error", f"the engine failed: {type(error).__name__}; see the supervisor's log")
         finally:
-            del self._running[workflow.name]
+            del self._running[record.name]
 
-    def _keep(self, workflow: Workflow) -> None:
-        template = workflow.body["spec"]["workflowTemplateRef"]["name"]
-        self._store.put(_WORKFLOW, workflow.name, workflow.body, parent=template, unfinished=not workflow.finished)
+    def _keep(self, record: Record) -> None:
+        template = record.body["spec"]["workflowTemplateRef"]["name"]
+        self._store.put(_WORKFLOW, record.name, record.body, parent=template, unfinished=not record.finished)
 
     def _known(self, kind: str) -> str:
-        return ", ".join(one["metadata"]["name"] for one in self._store.all(kind)) or "none"
+        return ", ".join(each["metadata"]["name"] for each in self._store.all(kind)) or "none"
 
-    def _specs(self, definition: Definition) -> dict[str, Any]:
+    def _parsed(self, name: str) -> WorkflowTemplate | CronWorkflow:
+        try:
+            return parse_definition(self.definition("WorkflowTemplate", name))
+        except DefinitionError as error:
+            # It was registered with an engine that looked less closely.
+            raise EmbeddedError(f"{error.problems[0]}; register it again") from None
+
+    def _specs(self, definition: WorkflowTemplate | CronWorkflow) -> dict[str, Spec]:
         """The specs of a template and of all it refers to, as they are now, whatever is registered later."""
-        found: dict[str, Any] = {}
+        specs: dict[str, Spec] = {}
         left = [definition]
         while left:
-            one = left.pop()
-            found[one["metadata"]["name"]] = copy.deepcopy(one["spec"])
-            for template in fields.templates_of(one):
-                for call in fields.calls(template):
-                    if (reference := call.get("templateRef")) is None:
+            name, spec = left[-1].metadata.name, left.pop().workflow
+            specs[name] = spec
+            for template in spec.templates:
+                for call in template.calls():
+                    if (reference := call.template_ref) is None:
                         continue
-                    if reference["name"] not in found:
-                        left.append(self.definition("WorkflowTemplate", reference["name"]))
-                    where = self.definition("WorkflowTemplate", reference["name"])
-                    if not any(each["name"] == reference["template"] for each in fields.templates_of(where)):
+                    called = self._parsed(reference.name)
+                    if reference.name not in specs:
+                        left.append(called)
+                    if called.workflow.template(reference.template) is None:
                         raise EmbeddedError(
-                            f"{one['metadata']['name']}: template {template['name']}: {call.get('name')}: "
-                            f"WorkflowTemplate {reference['name']} has no template {reference['template']}"
+                            f"{name}: template {template.name}: {call.name}: WorkflowTemplate {reference.name} has no "
+                            f"template {reference.template}"
                         )
-        return found
-
-    def _notes(self, specs: Mapping[str, Any]) -> list[str]:
-        checked = fields.Checked()
-        for name, spec in specs.items():
-            one = fields.check(
-                {
-                    "apiVersion": "argoproj.io/v1alpha1",
-                    "kind": "WorkflowTemplate",
-                    "metadata": {"name": name},
-                    "spec": spec,
-                }
-            )
-            for reason, names in one.ignored.items():
-                checked.ignored.setdefault(reason, set()).update(names)
-        return checked.notes()
+        return specs
 
 
-def _metadata(spec: Mapping[str, Any], part: str) -> dict[str, str]:
-    return dict((spec.get("workflowMetadata") or {}).get(part) or {})
-
-
-def _check_given(arguments: Mapping[str, Any], spec: Mapping[str, Any], template: str) -> None:
-    if unknown := set(arguments) - {"parameters", "artifacts"}:
+def _submitted(wanted: Any) -> Submitted:
+    try:
+        submitted = parse(Submitted, wanted, "the workflow")
+    except DefinitionError as error:
+        raise EmbeddedError(error.problems[0]) from None
+    if unknown := submitted.spec.model_extra:
+        raise EmbeddedError(
+            f"spec.{min(unknown)}: a workflow may set workflowTemplateRef, arguments and entrypoint, as under "
+            "Argo's strict template referencing"
+        )
+    if unknown := submitted.spec.arguments.model_extra:
         raise EmbeddedError(f"arguments.{min(unknown)}: arguments are parameters and artifacts")
-    declared = {one["name"] for one in (spec.get("arguments") or {}).get("parameters", ())}
-    for one in arguments.get("parameters", ()):
-        if not isinstance(one, dict) or set(one) - {"name", "value"} or "value" not in one:
+    return submitted
+
+
+def _notes(specs: Mapping[str, Spec]) -> list[str]:
+    checked = support.Checked()
+    for name, spec in specs.items():
+        support.check_fields(spec, name, checked)
+    return checked.notes()
+
+
+def _check_arguments(given: Arguments, spec: Spec, template: str) -> None:
+    declared = {parameter.name for parameter in spec.arguments.parameters}
+    for parameter in given.parameters:
+        if set(dict(parameter.given())) != {"name", "value"}:
             raise EmbeddedError("arguments.parameters: each is {name, value}")
-        if one["name"] not in declared:
+        if parameter.name not in declared:
             raise EmbeddedError(
-                f"{template} has no parameter {one['name']}; it has {', '.join(sorted(declared)) or 'none'}"
+                f"{template} has no parameter {parameter.name}; it has {', '.join(sorted(declared)) or 'none'}"
             )

@@ -1,6 +1,7 @@
 """A workflow as it is remembered and shown: Argo's own object, as JSON.
 
-Owns: phases, nodes, and what becomes of a workflow that nobody runs any more. Deliberately not: running it (`run`).
+Owns: phases, nodes, and what becomes of a workflow that nobody runs any more. Deliberately not: running it
+(`execution`).
 """
 
 import time
@@ -20,14 +21,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
-class Workflow:
+class Record:
     """One run.
 
     Attributes:
         body: The object as Argo's API shows it. `status.nodes[].usage` and `.requests` are ours.
     """
 
-    def __init__(self, body: dict[str, Any], changed: Callable[["Workflow"], None] = lambda _: None) -> None:
+    def __init__(self, body: dict[str, Any], changed: Callable[["Record"], None] = lambda _: None) -> None:
         self.body = body
         self._changed = changed
 
@@ -40,9 +41,9 @@ class Workflow:
         template: str,
         arguments: Mapping[str, Any],
         labels: Mapping[str, str],
-        changed: Callable[["Workflow"], None] = lambda _: None,
+        changed: Callable[["Record"], None] = lambda _: None,
         entrypoint: str | None = None,
-    ) -> "Workflow":
+    ) -> "Record":
         """A workflow that was just submitted."""
         metadata = {
             "name": name,

@@ -1,7 +1,7 @@
 """One step as a process: a container, a script, or a SparkApplication, from its inputs to its outputs.
 
 Owns: what of a pod a process on this machine is given: command, environment, folders in the place of mounted paths,
-its inputs and outputs, its deadline. Deliberately not: the order of steps (`run`), the process itself (`tasks`),
+its inputs and outputs, its deadline. Deliberately not: the order of steps (`execution`), the process itself (`tasks`),
 images (`images`).
 """
 
@@ -13,14 +13,19 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
+from definitions.argo.models import Arguments, Artifact, Container, Parameter, Script, Template, text_of
 from definitions.quantities import quantity
-from mlops.engines.embedded.argo import expressions, fields, spark, tags
+from definitions.spark import SparkApplication
+from definitions.typed import DefinitionError
+from mlops.engines.embedded.argo import expressions, spark, support, tags
 from mlops.engines.embedded.argo.artifacts import Location, Repository
-from mlops.engines.embedded.argo.workflow import Node, Workflow
+from mlops.engines.embedded.argo.record import Node, Record
+from mlops.engines.embedded.argo.retries import whole
+from mlops.engines.embedded.argo.values import Values
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.machine import Machine
 from mlops.engines.embedded.scheduler import MHZ_A_CORE, Place, Resources
@@ -31,13 +36,6 @@ Turn = Callable[..., None]
 _RESULT_BYTES = 256 * 1024
 _DEFAULT = Resources(100, 128)
 _STOP_SECONDS = 5.0
-
-
-class Inputs(Protocol):
-    """What a step is called with."""
-
-    parameters: dict[str, str]
-    artifacts: dict[str, Location]
 
 
 class StepEndError(EmbeddedError):
@@ -53,7 +51,7 @@ class StepEndError(EmbeddedError):
         self.outputs: Outputs = {} if code is None else {"exitCode": str(code)}
 
 
-class Steps:
+class Pods:
     """Runs steps on a machine.
 
     Args:
@@ -75,10 +73,10 @@ class Steps:
 
     async def run(
         self,
-        workflow: Workflow,
+        record: Record,
         node: Node,
-        template: Mapping[str, Any],
-        inputs: Inputs,
+        template: Template,
+        inputs: Values,
         env: Mapping[str, Any],
         turn: Turn,
         place: Place,
@@ -89,10 +87,10 @@ class Steps:
           StepEndError: It failed.
           EmbeddedError: It could not be tried.
         """
-        folder = self.folder(workflow.name, node["id"])
+        folder = self.folder(record.name, node["id"])
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            if "resource" in template:
+            if template.resource:
                 return await self._resource(node, template, env, folder, turn, place)
             return await self._container(node, template, inputs, dict(env), folder, turn, place)
         except OSError as error:
@@ -104,91 +102,78 @@ class Steps:
     async def _container(
         self,
         node: Node,
-        template: Mapping[str, Any],
-        inputs: Inputs,
+        template: Template,
+        inputs: Values,
         env: dict[str, Any],
         folder: Path,
         turn: Turn,
         place: Place,
     ) -> Outputs:
-        kind = "container" if "container" in template else "script"
-        declared_in, declared_out = template.get("inputs") or {}, template.get("outputs") or {}
-        for group, declared in (("inputs", declared_in), ("outputs", declared_out)):
-            env |= {
-                f"{group}.artifacts.{one['name']}.path": one.get("path", "") for one in declared.get("artifacts", ())
-            }
-        for one in declared_out.get("parameters", ()):
-            env[f"outputs.parameters.{one['name']}.path"] = (one.get("valueFrom") or {}).get("path", "")
+        for artifact in template.inputs.artifacts:
+            env[f"inputs.artifacts.{artifact.name}.path"] = artifact.path
+        for artifact in template.outputs.artifacts:
+            env[f"outputs.artifacts.{artifact.name}.path"] = artifact.path
+        for parameter in template.outputs.parameters:
+            env[f"outputs.parameters.{parameter.name}.path"] = parameter.value_from.path
         env["pod.name"] = node["id"]
-        spec = tags.fill(template[kind], env)
-        declared_in, declared_out = tags.fill(declared_in, env, later=lambda _: True), tags.fill(declared_out, env)
-        paths = [mount["mountPath"] for mount in spec.get("volumeMounts", ())]
-        paths += [
-            one["path"]
-            for one in (*declared_in.get("artifacts", ()), *declared_out.get("artifacts", ()))
-            if "path" in one
-        ]
-        paths += [
-            one["valueFrom"]["path"] for one in declared_out.get("parameters", ()) if "path" in one.get("valueFrom", {})
-        ]
-        places = _Places(folder / "root", paths)
-        amount = requested(spec)
+        run = tags.fill(template.container or template.script, env)
+        assert run, "it is neither a resource nor a DAG"  # noqa: S101
+        artifacts = tags.fill(template.inputs, env, later=lambda _: True).artifacts
+        declared = tags.fill(template.outputs, env)
+        mounts = [mount.mount_path for mount in run.volume_mounts]
+        written = [each.path for each in declared.artifacts] + [each.value_from.path for each in declared.parameters]
+        places = _Places(folder / "root", [*mounts, *(each.path for each in artifacts), *written])
+        amount = requested(run)
         node["requests"] = {"cpu": amount.cpu, "memory": amount.memory}
         self._machine.scheduler.check(amount, f"step {node['displayName']}")
         async with self._machine.scheduler.granted(amount, place):
             turn("Running")
-            places.make(mount["mountPath"] for mount in spec.get("volumeMounts", ()))
-            artifacts = declared_in.get("artifacts", ())
-            fetches = (self._fetch(one, inputs.artifacts.get(one["name"]), places) for one in artifacts)
+            places.make(mounts)
+            fetches = (self._fetch(each, inputs.artifacts.get(each.name), places) for each in artifacts)
             # All have ended before one that failed is told: a thread that still writes would do so into a retry.
             for failed in filter(None, await asyncio.gather(*fetches, return_exceptions=True)):
                 raise failed
-            for one in (
-                *declared_out.get("artifacts", ()),
-                *(p.get("valueFrom", {}) for p in declared_out.get("parameters", ())),
-            ):
-                if "path" in one:
-                    places.host(one["path"]).parent.mkdir(parents=True, exist_ok=True)
-            command = await self._command(spec, places, folder, node, amount)
-            seconds = template.get("activeDeadlineSeconds")
-            end = await self._within(float(seconds) if seconds else None, command, node, seconds)
+            for path in filter(None, written):
+                places.host(path).parent.mkdir(parents=True, exist_ok=True)
+            command = await self._command(run, places, folder, node, amount)
+            end = await self._within(tags.fill(template.active_deadline_seconds, env), command, node)
             said = last_line(command.stderr) or last_line(command.stdout)
             if end.code:
                 raise StepEndError("Failed", f"exit code {end.code}" + (f": {said}" if said else ""), end.code)
-            outputs = await self._outputs(declared_out, places)
+            outputs = await self._outputs(declared, places)
         outputs["exitCode"] = "0"
         outputs["result"] = _result(command.stdout)
         return outputs
 
-    async def _fetch(self, declared: Mapping[str, Any], location: Location | None, places: "_Places") -> None:
-        what = f"input artifact {declared['name']}"
+    async def _fetch(self, declared: Artifact, location: Location | None, places: "_Places") -> None:
+        what = f"input artifact {declared.name}"
         there = location is not None and await asyncio.to_thread(
-            self._repository.fetch, location, places.host(declared["path"]), what
+            self._repository.fetch, location, places.host(declared.path), what
         )
-        if not there and not declared.get("optional"):
+        if not there and not declared.optional:
             key = ((location or {}).get("gcs") or {}).get("key", "?")
             raise EmbeddedError(f"{what}: there is nothing at {key} in the bucket")
 
     async def _command(
-        self, spec: Mapping[str, Any], places: "_Places", folder: Path, node: Node, amount: Resources
+        self, run: Container | Script, places: "_Places", folder: Path, node: Node, amount: Resources
     ) -> Command:
         machine = self._machine
-        stdout, stderr = self._logs(folder)
-        image = await machine.images.resolve(spec["image"])
+        stdout, stderr = _logs(folder)
+        image = await machine.images.resolve(run.image)
         await machine.images.prepare(
             image, machine.processes, stderr, lambda text: node.update(message=f"preparing: {text}")
         )
-        command, args = spec.get("command"), spec.get("args")
-        if "source" in spec:
+        # As in Kubernetes: command replaces ENTRYPOINT and takes CMD with it; args replace CMD.
+        argv = list(map(places.argument, run.command)) or list(image.entrypoint)
+        if isinstance(run, Script):
             script = places.root / "script"
             script.parent.mkdir(parents=True, exist_ok=True)
-            script.write_text(spec["source"])
-            argv = [*map(places.argument, command or image.entrypoint), str(script)]
-        else:
-            # As in Kubernetes: command replaces ENTRYPOINT and takes CMD with it; args replace CMD.
-            start = list(map(places.argument, command)) if command else list(image.entrypoint)
-            rest = list(map(places.argument, args)) if args is not None else [] if command else list(image.cmd)
-            argv = [*start, *rest]
+            script.write_text(run.source)
+            argv.append(str(script))
+        elif run.args is not None:
+            argv += map(places.argument, run.args)
+        elif not run.command:
+            argv += image.cmd
         if not argv:
             raise EmbeddedError(f"images/{image.folder.name} names no program, and the step gives no command")
         temporary = places.root / "tmp"
@@ -197,24 +182,26 @@ class Steps:
             **machine.environment(places.root, temporary, image.path),
             **image.env,
             **await machine.code(),
-            **{one["name"]: places.argument(str(one.get("value", ""))) for one in spec.get("env", ())},
+            **{variable.name: places.argument(variable.value) for variable in run.env},
             # There is no container, whatever the definition says: a model is confined by namespaces.
             "MLOPS_CONFINEMENT": "namespaces",
         }
         if any("\x00" in value for value in (*argv, *environment.values())):
             raise EmbeddedError("a value holds a NUL character, which neither arguments nor environment can carry")
-        cwd = Path(places.argument(spec["workingDir"])) if spec.get("workingDir", "/app") != "/app" else image.folder
+        cwd = Path(places.argument(run.working_dir)) if run.working_dir not in ("", "/app") else image.folder
         return Command(tuple(argv), environment, cwd, stdout, stderr, amount.niceness)
 
-    async def _within(self, seconds: float | None, command: Command, node: Node, said: Any) -> Exit:
+    async def _within(self, deadline: str | None, command: Command, node: Node, spent: float = 0) -> Exit:
+        """Run a process to its end, or to the step's deadline, of which some seconds are spent already."""
         began = time.monotonic()
         node.pop("message", None)  # of preparing, or of an earlier attempt
+        limit = whole(deadline, "activeDeadlineSeconds") if deadline else 0
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0.0, limit - spent) if limit else None):
                 end = await self._machine.processes.run(command)
         except TimeoutError:
             node["usage"] = {"wallSeconds": round(time.monotonic() - began, 3)}
-            raise StepEndError("Failed", f"ran longer than its activeDeadlineSeconds ({said})") from None
+            raise StepEndError("Failed", f"ran longer than its activeDeadlineSeconds ({deadline})") from None
         node["usage"] = {
             "peakMemoryBytes": end.peak_memory_bytes,
             "cpuSeconds": round(end.cpu_seconds, 3),
@@ -222,85 +209,78 @@ class Steps:
         }
         return end
 
-    async def _outputs(self, declared: Mapping[str, Any], places: "_Places") -> Outputs:
+    async def _outputs(self, declared: Arguments, places: "_Places") -> Outputs:
         outputs: Outputs = {"parameters": [], "artifacts": []}
-        for one in declared.get("parameters", ()):
-            source = one.get("valueFrom") or {}
-            if "path" in source:
-                path = places.host(source["path"])
+        for parameter in declared.parameters:
+            source, value = parameter.value_from, parameter.value or ""
+            if source.path:
+                path = places.host(source.path)
                 if path.is_file():
-                    value = path.read_text().removesuffix("\n")
-                elif "default" in source:
-                    value = tags.text_of(source["default"])
+                    value = path.read_text(errors="replace").removesuffix("\n")
+                elif source.default is not None:
+                    value = source.default
                 else:
-                    raise StepEndError(
-                        "Error", f"output parameter {one['name']}: the step did not write {source['path']}", 0
-                    )
-            else:
-                value = tags.text_of(one.get("value", ""))
-            outputs["parameters"].append({"name": one["name"], "value": value})
-        for one in declared.get("artifacts", ()):
-            path, what = places.host(one["path"]), f"output artifact {one['name']}"
-            location = (
-                {"gcs": one["gcs"]}
-                if one.get("gcs")
-                else {"gcs": {"key": f"steps/{places.root.parent.name}/{one['name']}"}}
-            )
+                    said = f"output parameter {parameter.name}: the step did not write {source.path}"
+                    raise StepEndError("Error", said, 0)
+            outputs["parameters"].append({"name": parameter.name, "value": value})
+        for artifact in declared.artifacts:
+            path, what = places.host(artifact.path), f"output artifact {artifact.name}"
+            own = {"key": f"steps/{places.root.parent.name}/{artifact.name}"}
+            location = {"gcs": dict(artifact.gcs.given()) if artifact.gcs else own}
             if path.exists():
                 await asyncio.to_thread(self._repository.store, path, location, what)
-                outputs["artifacts"].append({"name": one["name"], **location})
-            elif not one.get("optional"):
-                raise StepEndError("Error", f"{what}: the step did not write {one['path']}", 0)
+                outputs["artifacts"].append({"name": artifact.name, **location})
+            elif not artifact.optional:
+                raise StepEndError("Error", f"{what}: the step did not write {artifact.path}", 0)
         return outputs
 
     async def _resource(
-        self, node: Node, template: Mapping[str, Any], env: Mapping[str, Any], folder: Path, turn: Turn, place: Place
+        self, node: Node, template: Template, env: Mapping[str, Any], folder: Path, turn: Turn, place: Place
     ) -> Outputs:
-        resource = tags.fill(template["resource"], {**env, "pod.name": node["id"]})
-        if resource["action"] == "delete":
+        resource = tags.fill(template.resource, {**env, "pod.name": node["id"]})
+        assert resource, "it is a resource"  # noqa: S101
+        if resource.action == "delete":
             # Spark ended with the step that started it; there is nothing left to delete.
             turn("Running")
             return {}
-        checked = fields.Checked()
-        manifest = fields.spark_application(resource["manifest"], "the manifest", checked)
-        if checked.refused:
-            raise EmbeddedError(checked.refused[0])
-        metadata = manifest.setdefault("metadata", {})
-        if "name" not in metadata:
-            metadata["name"] = f"{metadata.get('generateName', 'spark-')}{node['id'].rpartition('-')[2]}"
-        amount = spark.amount(manifest)
+        try:
+            application = support.spark_application(resource.manifest, "the manifest")
+        except DefinitionError as error:
+            raise EmbeddedError(error.problems[0]) from None
+        if not application.metadata.name:
+            stem = application.metadata.generate_name or "spark-"
+            named = application.metadata.model_copy(update={"name": f"{stem}{node['id'].rpartition('-')[2]}"})
+            application = application.model_copy(update={"metadata": named})
+        amount = spark.amount(application)
         node["requests"] = {"cpu": amount.cpu, "memory": amount.memory}
         self._machine.scheduler.check(amount, f"step {node['displayName']}")
         async with self._machine.scheduler.granted(amount, place):
             turn("Running")
-            state, message = await self._spark(manifest, node, folder, template.get("activeDeadlineSeconds"), amount)
-        manifest["status"] = {"applicationState": {"state": state}}
-        if _meets(resource.get("failureCondition", ""), state) or not _meets(
-            resource.get("successCondition", ""), state
-        ):
+            deadline = tags.fill(template.active_deadline_seconds, env)
+            state, message = await self._spark(application, node, folder, deadline, amount)
+        if _meets(resource.failure_condition, state) or not _meets(resource.success_condition, state):
             # As Argo's executor names it, for who decides by the message whether to try again.
-            said = f"SparkApplication {metadata['name']} is {state} (failure condition): {message}"
+            said = f"SparkApplication {application.metadata.name} is {state} (failure condition): {message}"
             raise StepEndError("Failed", said)
-        declared = tags.fill(template.get("outputs") or {}, env)
-        return {
-            "parameters": [
-                {"name": one["name"], "value": _from_resource(one, manifest)} for one in declared.get("parameters", ())
-            ]
-        }
+        status = {"status": {"applicationState": {"state": state}}}
+        shown = application.model_dump(by_alias=True, exclude_unset=True) | status
+        declared = tags.fill(template.outputs, env).parameters
+        return {"parameters": [{"name": each.name, "value": _from_resource(each, shown)} for each in declared]}
 
     async def _spark(
-        self, manifest: Mapping[str, Any], node: Node, folder: Path, deadline: Any, amount: Resources
+        self, application: SparkApplication, node: Node, folder: Path, deadline: str | None, amount: Resources
     ) -> tuple[str, str]:
         """The application's final state, and what its driver said last."""
-        machine, policy = self._machine, spark.restarts(manifest)
-        stdout, stderr = self._logs(folder)
-        image = await machine.images.resolve(manifest["spec"]["image"])
+        machine, policy = self._machine, spark.restarts(application)
+        stdout, stderr = _logs(folder)
+        image = await machine.images.resolve(application.spec.image)
         await machine.images.prepare(
             image, machine.processes, stderr, lambda text: node.update(message=f"preparing: {text}")
         )
-        argv = spark.command(manifest, image.folder)
+        argv = spark.command(application, image.folder)
         temporary = folder / "root" / "tmp"
-        (folder / "manifest.yaml").write_text(yaml.safe_dump(dict(manifest), sort_keys=False))
+        shown = application.model_dump(by_alias=True, exclude_unset=True)
+        (folder / "manifest.yaml").write_text(yaml.safe_dump(shown, sort_keys=False))
         attempt, began = 0, time.monotonic()
         while True:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -312,17 +292,12 @@ class Steps:
                 **await machine.code(),
                 "SPARK_LOCAL_IP": "127.0.0.1",
                 "SPARK_LOCAL_DIRS": str(temporary),
-                **spark.environment(manifest),
+                **spark.environment(application),
             }
             # Attempts share a log; what an earlier one said is not what this one died of.
             said_before = stderr.stat().st_size if stderr.exists() else 0
-            left = max(0.0, float(deadline) - (time.monotonic() - began)) if deadline else None
-            end = await self._within(
-                left,
-                Command(tuple(argv), environment, image.folder, stdout, stderr, amount.niceness),
-                node,
-                deadline,
-            )
+            command = Command(tuple(argv), environment, image.folder, stdout, stderr, amount.niceness)
+            end = await self._within(deadline, command, node, time.monotonic() - began)
             attempt += 1
             node["sparkAttempts"] = attempt
             if end.code == 0:
@@ -334,9 +309,9 @@ class Steps:
             node["message"] = f"{message}; trying again in {policy.interval * attempt:g} s"
             await asyncio.sleep(policy.interval * attempt)
 
-    @staticmethod
-    def _logs(folder: Path) -> tuple[Path, Path]:
-        return folder / "main.stdout", folder / "main.stderr"
+
+def _logs(folder: Path) -> tuple[Path, Path]:
+    return folder / "main.stdout", folder / "main.stderr"
 
 
 class _Places:
@@ -347,7 +322,7 @@ class _Places:
 
     def __init__(self, root: Path, paths: list[str]) -> None:
         self.root = root
-        self._paths = sorted({path.rstrip("/") for path in paths}, key=len, reverse=True)
+        self._paths = sorted({path.rstrip("/") for path in paths if path}, key=len, reverse=True)
         for path in self._paths:
             if not path.startswith("/") or ".." in path.split("/"):
                 raise EmbeddedError(f"path {path!r} is not an absolute path")
@@ -367,15 +342,14 @@ class _Places:
         return value
 
 
-def requested(spec: Mapping[str, Any]) -> Resources:
+def requested(run: Container | Script) -> Resources:
     """What a container asks of the machine, by its requests.
 
     Raises:
       EmbeddedError: They are not amounts.
     """
-    requests = (spec.get("resources") or {}).get("requests") or {}
-    cpu = str(requests.get("cpu", f"{_DEFAULT.cpu}m"))
-    memory = str(requests.get("memory", f"{_DEFAULT.memory}Mi"))
+    requests = run.resources.requests
+    cpu, memory = requests.cpu or f"{_DEFAULT.cpu}m", requests.memory or f"{_DEFAULT.memory}Mi"
     cores, size = quantity(cpu), quantity(memory)
     if cores is None or size is None:
         raise EmbeddedError(f"requests cpu {cpu!r}, memory {memory!r}: write them like 500m or 2, and 512Mi or 2Gi")
@@ -402,14 +376,13 @@ def _result(path: Path) -> str:
 
 
 def _meets(condition: str, state: str) -> bool:
-    """Whether a condition, of the form that `fields.CONDITION` has, holds."""
+    """Whether a condition, of the form that `support.CONDITION` has, holds."""
     return state in re.findall(r"\w+", re.split(r"==|\bin\b", condition, maxsplit=1)[-1])
 
 
-def _from_resource(declared: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-    source = declared.get("valueFrom") or {}
-    if "jsonPath" not in source:
-        return tags.text_of(declared.get("value", ""))
-    path = "$" + source["jsonPath"].strip("{}")
+def _from_resource(declared: Parameter, manifest: Mapping[str, Any]) -> str:
+    if not declared.value_from.json_path:
+        return declared.value or ""
+    path = "$" + declared.value_from.json_path.strip("{}")
     scope = {"document": json.dumps(manifest, default=str), "path": path}
-    return tags.text_of(expressions.parse("jsonpath(document, path)").evaluate(scope))
+    return text_of(expressions.parse("jsonpath(document, path)").evaluate(scope))
