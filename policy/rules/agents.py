@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from definitions import durations
 from policy.parts import agents, google
 from policy.rule import Check, Level, Part, Rule, Stack, UndecidedError
 
@@ -13,7 +14,6 @@ _DRIVERS = {"docker", "exec"}
 _METADATA = "169.254.169.254"
 _SERF = 4648
 _MONTH, _YEAR = 30 * 24, 365 * 24
-_SECONDS = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
 
 _WORD = r"(?<![^\s;&|(])"
 _INTERPRETER = (
@@ -218,10 +218,10 @@ def _names(value: Any) -> set[str]:
 
 def _hours(duration: Any) -> float:
     """A duration of Go's, `1h30m`, in hours."""
-    if not re.fullmatch(r"(\d+(\.\d+)?(h|ms|m|s))+", str(duration)):
-        raise UndecidedError(f"how long {duration!r} is")
-    found = re.findall(r"([\d.]+)(h|ms|m|s)", str(duration))
-    return sum(float(number) * _SECONDS[unit] for number, unit in found) / 3600
+    try:
+        return durations.seconds(str(duration)) / 3600
+    except ValueError:
+        raise UndecidedError(f"how long {duration!r} is") from None
 
 
 def _short(command: str) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 import hcl2
 from hcl2.utils import SerializationOptions
 
+from definitions import durations
 from infra import credentials
 from infra.workloads import jobspec
 from inventory.resources import Resource
 from inventory.values import number
-from policy import times
 from policy.parts import nomad
 from policy.rule import Level, Part, Rule, Stack, whole
 from policy.rules.containers import is_pinned, registries
@@ -279,7 +279,7 @@ def _last(task: Part, _: Stack) -> Iterator[str]:
 
 def _long(identity: Part, ttl: str, hours: int) -> Iterator[str]:
     try:
-        too_long = times.seconds(ttl) > hours * 3600
+        too_long = durations.seconds(ttl) > hours * 3600
     except ValueError:
         too_long = True
     if too_long:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from definitions import cron
 from inventory.resources import Resource
 from inventory.values import number
-from policy import times
 from policy.parts import workflows
 from policy.parts.pods import ANY, containers
 from policy.parts.workflows import CRON, WORKFLOWS, given
@@ -271,7 +271,7 @@ def _often(part: Part, stack: Stack) -> Iterator[str]:
     schedules = [str(one) for key in ("schedules", "schedule") for one in part.each("spec", key)]
     least = stack.parameters.schedule_minutes
     try:
-        pause = times.shortest(schedules)
+        pause = cron.shortest_pause(schedules)
     except ValueError:
         yield f"its schedule {', '.join(schedules)} cannot be read"
         return

@@ -1,4 +1,4 @@
-"""Quantities are parsed in definitions alone: nothing else has a table or a pattern of units."""
+"""Quantities, durations and schedules are parsed in definitions alone: nothing else has their units or libraries."""
 
 import ast
 import re
@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PARSERS = {
+    "cron": re.compile(r"@hourly|@daily|cronsim|croniter"),
+    "durations": re.compile(r"\S*(\bh\|m|\bms\||\|ms\b|\[\w*hms\]|\)h\))\S*|[mµn]s|[hm]|durationpy"),
     "quantities": re.compile(r"[KMGTPE]i|KMGT\w*|.*(\[\w*KMGT|\b[KMGTPE]i\|).*", re.DOTALL),
 }
 """Texts in code that only a parser of the subject has."""
@@ -20,11 +22,13 @@ ALLOWED = {
 
 
 def texts(source: str) -> Iterator[str]:
-    """The texts in a module's code: neither docstrings, nor parts of f-strings, which write amounts."""
+    """The texts in a module's code, and its imports; no docstrings, and no parts of f-strings, which write amounts."""
     nodes = list(ast.walk(ast.parse(source)))
     others = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     others |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from [getattr(node, "module", None) or "", *(name.name for name in node.names)]
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in others:
             yield node.value
 
@@ -45,6 +49,13 @@ def test_a_subject_is_parsed_in_definitions_alone(subject: str) -> None:
 @pytest.mark.parametrize(
     ("subject", "source"),
     [
+        ("cron", 'NAMED = {"@hourly": 60}'),
+        ("cron", "import cronsim"),
+        ("cron", "from cronsim import CronSim"),
+        ("durations", 'PART = re.compile(r"(\\d+)(h|ms|m|s)")'),
+        ("durations", 'PART = re.compile(r"(?:(\\d+)h)?(?:(\\d+)m)?(?:(\\d+)s)?")'),
+        ("durations", 'PART = re.compile(r"[0-9]+[hms]")'),
+        ("durations", 'UNITS = {"h": 3600, "m": 60, "s": 1}'),
         ("quantities", 'UNITS = {"Ki": 2**10, "Mi": 2**20}'),
         ("quantities", 'UNITS = {unit: 1024**n for n, unit in enumerate("KMGTPE", 1)}'),
         ("quantities", 'amount = re.fullmatch(r"([0-9]+)(Ki|Mi|Gi|)", text)'),

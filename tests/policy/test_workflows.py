@@ -6,7 +6,6 @@ import pytest
 
 from inventory.resources import UNKNOWN
 from jobs.model_refit import context, templates
-from policy import times
 from policy.judge import judge
 from policy.parts import pods
 from policy.parts.workflows import CRON, WORKFLOWS, given, read
@@ -347,22 +346,6 @@ def test_a_patch_of_pods_that_cannot_be_read_decides_nothing(patch: str):
     for rule in ("container-root", "container-privilege", "pod-host", "container-image"):
         found = [one for one in judge(bad, load("prod"), ALL, TODAY) if (one.rule, one.resource) == (rule, REFIT)]
         assert {(one.state, one.level) for one in found} == {("not decided", "mandatory")}
-
-
-@pytest.mark.parametrize(
-    ("schedules", "minutes"),
-    [
-        (["0 3 * * 0"], 24 * 60),
-        (["0 */6 * * *"], 360),
-        (["*/30 9-17 * * 1-5"], 30),
-        (["50 23 * * *", "10 0 * * *"], 20),
-        (["5/25 * * * *"], 10),
-        (["@hourly"], 60),
-        (["@every 1h30m"], 90),
-    ],
-)
-def test_the_shortest_pause_of_schedules(schedules: list[str], minutes: float) -> None:
-    assert times.shortest(schedules) == minutes
 
 
 def test_a_schedule_as_it_is_rendered_keeps_the_rules():

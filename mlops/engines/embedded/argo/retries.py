@@ -1,16 +1,13 @@
 """Whether a template that failed is tried again, and after which pause: its `retryStrategy`."""
 
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from definitions import durations
 from definitions.argo.models import RetryStrategy
 from mlops.engines.embedded.argo import expressions, tags
 from mlops.engines.embedded.errors import EmbeddedError
-
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
-_SECONDS = re.compile(r"\d+(\.\d+)?")
 
 
 class Retries:
@@ -71,15 +68,12 @@ def whole(text: str, what: str) -> int:
 
 
 def duration(text: str) -> float:
-    """Seconds of a duration as Argo writes it: 10, 10s, 2m, 1h30m.
+    """Seconds of a duration as Argo writes it: 1h30m, or a number of seconds.
 
     Raises:
       EmbeddedError: It is none.
     """
-    if _SECONDS.fullmatch(text):
-        return float(text)
-    match = _DURATION.fullmatch(text)
-    if not text or not match:
-        raise EmbeddedError(f"{text!r} is not a duration like 10s, 2m or 1h30m")
-    hours, minutes, seconds = match.groups()
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
+    try:
+        return float(text) if text.isdecimal() else durations.seconds(text)
+    except ValueError as error:
+        raise EmbeddedError(str(error)) from None

@@ -4,12 +4,12 @@ Owns: paths, parameters, blocking queries. Deliberately not: what the answers me
 (`mlops.engines.embedded.api`).
 """
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
+from definitions import durations
 from mlops.engines.embedded.api import body_of, flag, stream
 from mlops.engines.embedded.errors import EmbeddedError, NotFoundError
 from mlops.engines.embedded.machine import Machine
@@ -137,7 +137,7 @@ class NomadApi:
 def _wait_seconds(text: str | None) -> float:
     if not text:
         return _DEFAULT_WAIT
-    match = re.fullmatch(r"(\d+)(ms|s|m)", text)
-    if not match:
-        raise EmbeddedError("wait must be a duration such as 30s")
-    return min(_MAX_WAIT, int(match[1]) * {"ms": 0.001, "s": 1, "m": 60}[match[2]])
+    try:
+        return min(_MAX_WAIT, durations.seconds(text))
+    except ValueError:
+        raise EmbeddedError("wait must be a duration such as 30s") from None

@@ -11,19 +11,20 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
+from definitions import durations
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.nomad import templates
 from mlops.engines.embedded.nomad.hcl import Block, evaluate
 from mlops.engines.embedded.scheduler import Resources
 
-_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NAME = re.compile(r"[^\s/\x00]{1,128}")
 
 
 def _seconds(value: Any) -> float:
-    if isinstance(value, str) and re.fullmatch(r"(\d+(\.\d+)?(ns|us|ms|s|m|h))+|0", value):
-        return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)", value))
-    raise ValueError('a duration such as "15s" or "24h" is wanted')
+    try:
+        return durations.seconds(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError('a duration such as "15s" or "24h" is wanted') from None
 
 
 def _unwrapped(value: Any) -> Any:
