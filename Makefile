@@ -8,10 +8,10 @@ SCRIPTS = $(filter-out %.py %__pycache__,$(wildcard tools/ci/*))
 IMAGES_WITH_TESTS = $(patsubst images/%/tests,test/%,$(wildcard images/*/tests))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench setup lock clean
+.PHONY: help run test test-all check bench setup lock clean
 
 help: ## Show what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
 run: setup ## Train, store, verify and list model versions on this machine
 	$(MLOPS) up
@@ -28,15 +28,23 @@ run: setup ## Train, store, verify and list model versions on this machine
 	@echo '  $(MLOPS) models promote VERSION champion'
 	@echo '  $(MLOPS) down'
 
-test: check ## Run the checks and all tests; PYTEST_ARGS are handed on
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync $(IMAGES_WITH_TESTS)
-	.venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+test: check ## Run the checks and the fast tests; PYTEST_ARGS are handed on
+	$(call run_tests,-m "not whole")
+
+test-all: check ## Run the checks and all tests, those that are marked whole too
+	$(call run_tests,)
+
+# $(1) chooses the tests.
+define run_tests
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync CHOSEN='$(1)' $(IMAGES_WITH_TESTS)
+	.venv/bin/python -m pytest $(1) --numprocesses auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+endef
 
 .PHONY: $(IMAGES_WITH_TESTS)
 $(IMAGES_WITH_TESTS): test/%:
 	@if [ -e images/$*/package.json ]; then \
 	  echo 'npm test --prefix images/$*'; npm test --silent --prefix images/$*; \
-	else .venv/bin/python -m pytest -q images/$*/tests; fi
+	else .venv/bin/python -m pytest -q $(CHOSEN) images/$*/tests; fi
 
 check: setup ## Check style, types and syntax
 	.venv/bin/ruff check
@@ -50,7 +58,7 @@ check: setup ## Check style, types and syntax
 bench: setup ## Measure, in one run, what the platform costs
 	.venv/bin/python -m tests.bench
 
-setup: ## Install what is missing; `run`, `test`, `check` and `bench` do it by themselves
+setup: ## Install what is missing; all others but `clean` do it by themselves
 	@$(PYTHON) tools/setup.py
 
 lock: setup ## Renew the hash locks; LOCK_ARGS=--upgrade takes the newest versions

@@ -27,7 +27,7 @@ def files() -> dict[str, str]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_the_pages_pipeline_runs_and_holds_to_every_check(scratch_checkout: Path, tmp_path: Path) -> None:
     given = files()
     assert {str(Path(name).parent) for name in given} == {*FOLDERS, "images/dice/src"}

@@ -54,7 +54,7 @@ def _cannot_build() -> str:
 
 
 @pytest.mark.engine
-@pytest.mark.slow
+@pytest.mark.whole
 @pytest.mark.skipif(bool(_cannot_build()), reason=_cannot_build())
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
 def test_the_image_as_built_knows_its_user(file: Path) -> None:

@@ -41,7 +41,7 @@ FOLDER = f"raw/sha256/{'0' * 64}"
 MISSING = [name for name in IMAGES if not (CHECKOUT / "images" / name / "Dockerfile").is_file()]
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.whole,
     pytest.mark.timeout(1500),
     pytest.mark.skipif(bool(MISSING), reason=f"images without a Dockerfile: {', '.join(MISSING)}"),
     pytest.mark.skipif("h2o-mojo" not in SCORERS, reason="the registry has no scorer for h2o-mojo"),

@@ -215,6 +215,7 @@ def test_loops_fan_out_and_their_outputs_come_back_as_a_list(on_engine) -> None:
     on_engine(work)
 
 
+@pytest.mark.whole
 def test_independent_tasks_run_side_by_side_as_far_as_the_machine_allows(on_engine) -> None:
     # Each waits for the other's file: they end only if they run at the same time.
     meet = 'touch "$0/$1"; while [ ! -e "$0/$2" ]; do sleep 0.02; done'
@@ -664,6 +665,7 @@ def test_a_failure_is_not_memoised_and_a_bad_key_is_an_error(on_engine) -> None:
     on_engine(work)
 
 
+@pytest.mark.whole
 def test_parallelism_holds_pods_back(on_engine) -> None:
     async def work(here: Engine) -> None:
         alone = 'mkdir "$0/lock" || exit 9; sleep 0.1; rmdir "$0/lock"'
@@ -726,6 +728,7 @@ def test_a_workflow_is_named_once_and_a_repeat_starts_nothing(on_engine) -> None
     on_engine(work)
 
 
+@pytest.mark.whole
 def test_what_ran_when_the_engine_ended_is_lost_and_says_so(tmp_path: Path) -> None:
     async def begin() -> None:
         async with engine(tmp_path) as here:

@@ -98,7 +98,7 @@ def test_it_asks_for_its_core_requests_or_else_its_cores() -> None:
         asked({"coreRequest": "many"}, {})
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_it_becomes_spark_submit_with_the_same_arguments_and_conf(on_engine) -> None:
     async def work(here: Engine) -> None:
         image(here)
@@ -116,7 +116,7 @@ def test_it_becomes_spark_submit_with_the_same_arguments_and_conf(on_engine) -> 
     on_engine(work)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 @pytest.mark.parametrize(("deaths", "phase", "attempts"), [(1, "Succeeded", 2), (9, "Failed", 2)])
 def test_a_driver_that_dies_is_tried_again_as_the_policy_says(
     on_engine, deaths: int, phase: str, attempts: int

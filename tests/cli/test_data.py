@@ -218,7 +218,7 @@ def test_without_a_platform_the_command_says_so(tmp_path: Path) -> None:
     assert re.fullmatch(r"mlops: the embedded platform of stack local is not running, .*\n", done.stderr)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_the_feeds_files_become_a_refits_data(platform: Mlops, tmp_path: Path) -> None:
     pushed = platform.json("data", "push", "feed:areas.csv", "feed:customers.csv")
     assert re.fullmatch(r"gs://hybrid-mlops-local-data/raw/sha256/[0-9a-f]{64}", pushed["uri"])

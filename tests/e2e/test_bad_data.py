@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import CHECKOUT, Mlops
 
+pytestmark = pytest.mark.whole
+
 RUN = ("run", "sales-close-prediction")
 VERSION = ("-p", "model_version=1")
 

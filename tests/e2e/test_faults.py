@@ -9,7 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import Mlops
+
+pytestmark = pytest.mark.whole
 
 RUN = ("run", "sales-close-prediction", "-p", "model_version=1", "-p", "min_auc=0.3")
 EMULATOR = ("fake-gcs-server", "-scheme")

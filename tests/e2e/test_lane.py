@@ -44,6 +44,7 @@ def test_nothing_is_left_in_the_shared_volume(two: dict, platform: Mlops) -> Non
     assert list((platform.state / "volumes" / "models").iterdir()) == []
 
 
+@pytest.mark.whole
 def test_a_seed_makes_the_same_model_again(platform: Mlops) -> None:
     done = platform.json(
         "run",
@@ -65,6 +66,7 @@ def test_a_seed_makes_the_same_model_again(platform: Mlops) -> None:
     assert first["seed"] == second["seed"] == 11
 
 
+@pytest.mark.whole
 def test_a_range_of_versions_stores_one_each(platform: Mlops) -> None:
     done = platform.json(
         "run", "sales-close-prediction", "--versions", "101..104", "-p", "epochs=1", "-p", "min_auc=0.3"
@@ -75,6 +77,7 @@ def test_a_range_of_versions_stores_one_each(platform: Mlops) -> None:
     assert {v["version_id"] for v in done["versions"]} <= verified
 
 
+@pytest.mark.whole
 def test_a_token_starts_nothing_twice(platform: Mlops) -> None:
     arguments = [
         "run",
@@ -94,6 +97,7 @@ def test_a_token_starts_nothing_twice(platform: Mlops) -> None:
     assert [run["id"] for run in other["runs"]] != [run["id"] for run in first["runs"]]
 
 
+@pytest.mark.whole
 def test_plain_http_data_trains_too(platform: Mlops) -> None:
     feed = platform.json("up")["platform"]["feed_url"]
     done = platform.json(
@@ -135,6 +139,7 @@ def test_an_alias_moves_to_a_verified_version_and_predicts(two: dict, platform: 
     assert target.read_text() == by_alias.stdout
 
 
+@pytest.mark.whole
 def test_a_count_of_two_in_the_stack_stores_two_with_one_dispatch(scratch_checkout: Path, tmp_path: Path) -> None:
     stack = scratch_checkout / "stacks" / "Pulumi.local.yaml"
     text = stack.read_text()

@@ -21,6 +21,8 @@ from mlops.engines.embedded import platform
 from mlops.engines.embedded.platform import PlatformError
 from tests.embedded.conftest import Engine, alive, events, eventually, job, task
 
+pytestmark = pytest.mark.whole
+
 
 def _pids(file: Path, count: int) -> list[int]:
     def written() -> list[int]:

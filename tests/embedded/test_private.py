@@ -169,6 +169,7 @@ platform.up(Path(sys.argv[1]), ["models"], checkout=Path(sys.argv[2]), feed=Fals
 """
 
 
+@pytest.mark.whole
 def test_an_interrupted_start_leaves_nothing_behind(tmp_path: Path, checkout: Path) -> None:
     state = tmp_path / "state"
     # Its output is small enough for the pipe, and the folder's name is not in its own command line.
@@ -185,6 +186,7 @@ def test_an_interrupted_start_leaves_nothing_behind(tmp_path: Path, checkout: Pa
     assert platform.find(state) is None
 
 
+@pytest.mark.whole
 def test_an_interrupted_up_leaves_nothing_behind(tmp_path: Path) -> None:
     """When the platform runs already, and what stack `local` registers is being registered."""
     mlops = Mlops(tmp_path / "state")
@@ -200,6 +202,7 @@ def test_an_interrupted_up_leaves_nothing_behind(tmp_path: Path) -> None:
     assert platform.find(mlops.state) is None
 
 
+@pytest.mark.whole
 def test_an_interrupted_stop_ends_it_all_the_same(tmp_path: Path, checkout: Path) -> None:
     state = tmp_path / "state"
     engine = Engine(state, checkout)

@@ -28,6 +28,7 @@ from tests.engine.agent import free_ports
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.whole,
     pytest.mark.skipif(
         not shutil.which("nomad"),
         reason="the program `nomad` is not on PATH, so what machines get was started on no agent; install it",

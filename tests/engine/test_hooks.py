@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.stack import ENGINES, Stack, initialised, needs_pulumi
 
-pytestmark = [pytest.mark.engine, needs_pulumi]
+pytestmark = [pytest.mark.engine, pytest.mark.whole, needs_pulumi]
 
 NOBODY = {key: value for key, value in ENGINES.items() if key != "MLOPS_NOMAD"}
 

@@ -41,6 +41,7 @@ from tests.tunnel.world import World
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.whole,
     pytest.mark.skipif(
         not shutil.which("nomad"),
         reason="the program `nomad` is not on PATH, so what the program puts into a Nomad was not tried; install it",

@@ -29,6 +29,7 @@ from tests.engine.agent import Api, agent
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.whole,
     pytest.mark.skipif(
         not shutil.which("nomad"),
         reason="the program `nomad` is not on PATH, so jobs were tried on the embedded engine only; install it",

@@ -10,7 +10,7 @@ from policy.judge import FAILED
 from policy.pack import UNDECIDED
 from tests.engine.stack import ENGINES, Stack, initialised, needs_pulumi
 
-pytestmark = [pytest.mark.engine, needs_pulumi, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.whole, needs_pulumi, pytest.mark.timeout(600)]
 
 PACK = ("--policy-pack", "policy")
 CREDENTIAL = "consumer-secret-9d2c44"

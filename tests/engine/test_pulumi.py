@@ -12,7 +12,7 @@ from inventory.recorder import record
 from inventory.resources import SECRET, UNKNOWN, Inventory, Resource
 from tests.engine.stack import ENGINES, Stack, initialised, needs_pulumi
 
-pytestmark = [pytest.mark.engine, needs_pulumi]
+pytestmark = [pytest.mark.engine, pytest.mark.whole, needs_pulumi]
 
 JOB = "nomad:index/job:Job"
 KEPT = frozenset({"gcp:storage/bucketObject:BucketObject"})

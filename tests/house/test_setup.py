@@ -96,7 +96,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
     return made
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 class TestForReal:
     """On real packages; each test leaves the checkout set up."""
 

@@ -34,7 +34,7 @@ WRITES = {
     **{key: {"id-token"} for key in CLOUD | CALLS},
 }
 """Everything that any job may write."""
-TOOLS = {"mkdir", "jq", "sha256sum", "sed", "echo", "sudo"}
+TOOLS = {"make", "mkdir", "jq", "sha256sum", "sed", "echo", "sudo"}
 """What a runner has of itself."""
 
 
@@ -100,6 +100,7 @@ def test_what_a_change_brings_runs_without_secrets_and_without_a_right_to_write(
     ran = [(name, key, job) for (name, key), job in JOBS.items() if of_a_change(name, job)]
     assert {(name, key) for name, key, _ in ran} == {
         ("check", "test"),
+        ("check-all", "test"),
         ("plan", "plan"),
         ("preview", "changed"),
         ("preview", "preview"),

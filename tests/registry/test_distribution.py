@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 UV = Path(sys.prefix, "bin", "uv")
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_installed_alone_it_lists_a_bucket_without_pulumi(
     tmp_path: Path, registry: Registry, run_dir: Path, environment: dict[str, str]
 ):

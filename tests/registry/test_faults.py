@@ -15,6 +15,8 @@ from mlops_registry import Registry
 from .conftest import MODEL, ORIGIN, VERSION, Emulator, Program, finished_training, kill
 from .proxy import Action, Proxy
 
+pytestmark = pytest.mark.whole
+
 
 def test_a_bucket_that_fails_for_a_while_is_waited_for(
     task: Program, emulator: Emulator, registry: Registry, run_dir: Path

@@ -86,7 +86,7 @@ def test_code_with_uncommitted_changes_is_told_even_if_the_commit_is_the_same() 
     assert [one.what for one in differences(dirty, dirty)] == ["code"]
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_a_real_version_is_made_again_and_another_seed_is_not_the_same_model(platform: Mlops) -> None:
     common = ("-p", "epochs=1", "-p", "min_auc=0.3")
     (version,) = platform.json("run", "sales-close-prediction", "-p", "model_version=77", *common)["versions"]

@@ -32,7 +32,7 @@ def data_url() -> Iterator[str]:
     server.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_a_real_training_is_stored_verified_promoted_and_predicts(
     program: Program, registry: Registry, emulator: Emulator, bucket: str, data_url: str, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from mlops.review import review as judged
 from tests.engine.stack import needs_pulumi
 from tests.review import engine
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, needs_pulumi]
+pytestmark = [pytest.mark.engine, pytest.mark.whole, needs_pulumi]
 
 
 @pytest.fixture(scope="module")

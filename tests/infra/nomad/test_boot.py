@@ -258,7 +258,7 @@ def test_the_machines_token_goes_to_artifact_registry_only(registry: str, given:
     assert json.loads(done.stdout).get("Secret") == given, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_the_store_program_runs_in_what_exec_tasks_see_of_a_machine(tmp_path: Path) -> None:
     """Installed as on a client, and started as nobody where nothing but `chroot_env` is: it does not need the rest."""
     if os.geteuid() != 0 or not Path("/usr/bin/python3.11").exists() or not Path("/etc/debian_version").exists():
