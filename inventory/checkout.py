@@ -39,27 +39,33 @@ def checkout(root: Path, ref: str | None = None) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="mlops-checkout-") as folder:
         tree = Path(folder).resolve() / "tree"
-        tree.mkdir()
+        _git(Path(folder), "init", "--quiet", "--template=", str(tree))
         if ref is None:
             _copy(root, tree)
         else:
-            index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+            index = {"GIT_INDEX_FILE": str(tree / ".git" / "index")}
             _git(root, "read-tree", commit(root, ref), environment=index)
             _git(root, "checkout-index", "--all", f"--prefix={tree}/", environment=index)
         _refuse_links_out(tree)
-        _git(tree, "init", "--quiet", "--template=")
-        # All of them: one that is tracked and ignored would be no part of the checkout otherwise.
-        _git(tree, "add", "--all", "--force", ".")
         yield tree
+
+
+def digest(tree: Path) -> str:
+    """What a checkout's files are, in one word: git's id of the tree."""
+    return _git(tree, "write-tree", "--missing-ok").strip()
 
 
 def _copy(root: Path, tree: Path) -> None:
     listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    copied = []
     for name in filter(None, listed.split("\0")):
         source, target = root / name, tree / name
         if source.is_symlink() or source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
+            shutil.copy(source, target, follow_symlinks=False)
+            copied.append(name)
+    # The names and digests of all of them, one that is tracked and ignored too; git needs no second copy.
+    _git(tree, "update-index", "--add", "--info-only", "-z", "--stdin", text="\0".join(copied))
 
 
 def _refuse_links_out(tree: Path) -> None:
@@ -74,7 +80,7 @@ def _refuse_links_out(tree: Path) -> None:
                 )
 
 
-def _git(root: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
+def _git(root: Path, *arguments: str, environment: dict[str, str] | None = None, text: str | None = None) -> str:
     # Nothing that a configuration names is run: no hook, no monitor.
     command = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"]
     try:
@@ -83,6 +89,7 @@ def _git(root: Path, *arguments: str, environment: dict[str, str] | None = None)
             capture_output=True,
             text=True,
             check=True,
+            input=text,
             env=os.environ | (environment or {}),
         )
     except FileNotFoundError:

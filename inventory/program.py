@@ -289,6 +289,7 @@ def main() -> None:
     # A third of the process's time went into looking for garbage among the classes of the providers' packages: there is
     # none to speak of, and the process lives for seconds (`python -m tests.bench plan`).
     gc.disable()
+    runpy.run_path(str(Path(__file__).with_name("packages.py")))["load_what_is_used"]()
     root = Path(sys.argv[1]).resolve()
     task = json.load(sys.stdin)
     # What the program prints, by whatever means, is no part of the answer.

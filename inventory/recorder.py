@@ -71,7 +71,7 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: boo
         "config": {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()},
         "secret": sorted(secret),
     }
-    program = Path(__file__).with_name("program.py")
+    program, packages = (Path(__file__).with_name(name) for name in ("program.py", "packages.py"))
     with (
         tempfile.TemporaryDirectory(prefix="mlops-plan-") as folder,
         # Its own folder, since the program's home is empty.
@@ -86,7 +86,7 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: boo
         # -P: the folder of `program.py` is not on the path, where its modules could hide others' of the same name.
         command = [sys.executable, "-P", str(program), str(root)]
         if confine:
-            command = confinement.confined(command, root, [root, program, kubeconfig])
+            command = confinement.confined(command, root, [root, program, packages, kubeconfig])
         try:
             finished = subprocess.run(
                 command,

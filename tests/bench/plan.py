@@ -47,10 +47,10 @@ def stacks(times: int, *, confine: bool) -> None:
     """Planning each stack against importing the same provider packages, in turn; the medians."""
     print(f"planning a stack{', confined' if confine else ''}, and the bare import of its provider packages")
     for stack in all_stacks():
-        classes = json.dumps(_classes(record(stack)))
+        used = json.dumps(classes(record(stack)))
 
-        def imported(classes: str = classes) -> None:
-            subprocess.run([sys.executable, "-c", _IMPORT, classes], check=True)
+        def imported(used: str = used) -> None:
+            subprocess.run([sys.executable, "-c", _IMPORT, used], check=True)
 
         def planned(stack: str = stack) -> None:
             record(stack, confine=confine)
@@ -67,7 +67,7 @@ def stacks(times: int, *, confine: bool) -> None:
         print(f"  {stack:<10} {plan:6.2f} s  {bare:6.2f} s  ratio {plan / bare:5.2f}{goal}", flush=True)
 
 
-def _classes(inventory: Inventory) -> list[tuple[str, str]]:
+def classes(inventory: Inventory) -> list[tuple[str, str]]:
     """Every class that a stack's resources are of: its module and its name."""
     found = set()
     for resource in inventory.resources:
