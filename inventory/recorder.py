@@ -21,7 +21,7 @@ from inventory.resources import Inventory
 from mlops_registry import confinement
 from mlops_registry.text import printable
 
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 _NOMAD = "http://127.0.0.1:4646"
 """Stands for the address of a stack that names none; the program is not to know that it is being recorded."""
 _CONTEXT = "current"
@@ -77,7 +77,7 @@ def record(stack: str, *, preview: bool = False, root: Path = ROOT, confine: boo
         # Its own folder, since the program's home is empty.
         tempfile.TemporaryDirectory(prefix="mlops-cluster-") as beside,
     ):
-        environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+        environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
         # An empty home: no credentials file of the caller's is found by a provider's library.
         environment |= {"HOME": folder, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
         kubeconfig = Path(beside) / "kubeconfig"

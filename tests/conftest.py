@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from inventory import kept
 from tests import stack_inventories
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -26,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         folder = tempfile.mkdtemp(prefix="mlops-tests-")
         os.environ[stack_inventories.FOLDER] = folder
+        os.environ[kept.FOLDER] = folder
         config.add_cleanup(lambda: shutil.rmtree(folder))
 
 

@@ -5,6 +5,8 @@ and confined. How it looks is `render`'s.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +15,7 @@ from infra.settings import stacks
 from inventory.capacity import Capacity, capacity
 from inventory.checkout import checkout, commit
 from inventory.exposure import Exposure, exposure
+from inventory.kept import recorded
 from inventory.permissions import Grant, permissions
 from inventory.recorder import PlanError, record, unconfined
 from inventory.resources import Inventory
@@ -78,21 +81,28 @@ def plan(
     """
     commit_id = commit(root, base) if base is not None else None
     confine = (reason := unconfined(stack, allowed=allow_unconfined)) is None
-    with checkout(root) as tree:
+    with ExitStack() as trees, ExitStack() as base_trees, ThreadPoolExecutor() as threads:
+
+        def of_base(base: str, commit_id: str) -> tuple[Path, Inventory | None]:
+            base_tree = base_trees.enter_context(checkout(root, commit_id))
+            return base_tree, _of_commit(stack, base_tree, base, confine=confine)
+
+        # Both programs run at once; the first mistake that is told is that of the checkout's own.
+        compared = threads.submit(of_base, base, commit_id) if base is not None and commit_id is not None else None
+        tree = trees.enter_context(checkout(root))
         inventory = record(stack, root=tree, confine=confine)
         named = with_references(inventory)
         policies = judge(tree, named) if judge else None
         comparison = None
-        if base is not None and commit_id is not None:
-            with checkout(root, commit_id) as base_tree:
-                before = _of_commit(stack, base_tree, base, confine=confine)
-                comparison = Comparison(
-                    base=base,
-                    commit=commit_id,
-                    new_stack=before is None,
-                    difference=difference(before or _empty(inventory), inventory),
-                    policies=_policy_change(before, policies, judge, [base_tree, tree]) if judge and policies else None,
-                )
+        if base is not None and commit_id is not None and compared:
+            base_tree, before = compared.result()
+            comparison = Comparison(
+                base=base,
+                commit=commit_id,
+                new_stack=before is None,
+                difference=difference(before or _empty(inventory), inventory),
+                policies=_policy_change(before, policies, judge, [base_tree, tree]) if judge and policies else None,
+            )
     return Plan(
         stack=stack,
         unconfined=reason,
@@ -113,7 +123,7 @@ def _of_commit(stack: str, tree: Path, base: str, *, confine: bool) -> Inventory
     if stack not in stacks(tree / "stacks"):
         return None
     try:
-        return record(stack, root=tree, confine=confine)
+        return recorded(stack, tree, confine=confine)
     except PlanError as error:
         raise PlanError(f"{base} cannot be planned with the Python environment of this checkout: {error}") from None
 
