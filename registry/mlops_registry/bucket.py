@@ -7,7 +7,6 @@ Knows nothing of models and versions. `STORAGE_EMULATOR_HOST` works as always.
 import base64
 import functools
 import hashlib
-import importlib.metadata
 import io
 import os
 import warnings
@@ -35,7 +34,6 @@ _DEADLINE = 300.0
 _TIMEOUT = (10.0, 120.0)
 _RECORD_LIMIT = 64 << 20  # no manifest, verification or alias comes near it
 _LARGE = 8 << 20  # what the library sends in one request
-_LOOK_THROUGH = importlib.metadata.packages_distributions  # as it is before any thread of `library` replaces it
 
 
 @dataclass(frozen=True)
@@ -282,15 +280,11 @@ class Bucket:
 @functools.cache
 def library() -> Any:
     """What is used of Google's libraries, imported when first needed."""
-    # On Pythons that they will leave behind next year they say so on import, and look through all installed packages
-    # for it, for a sixth of a second; it is no matter of whoever asks for a version.
-    importlib.metadata.packages_distributions = dict
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            from google.api_core import exceptions as api
-    finally:
-        importlib.metadata.packages_distributions = _LOOK_THROUGH
+    # On Pythons that they will leave behind next year they say so on import; it is no matter of whoever asks for a
+    # version. For the text they look through all installed packages, which costs a sixth of a second on Python 3.11.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        from google.api_core import exceptions as api
     from google.auth import exceptions as auth
     from google.cloud import storage
     from google.cloud.storage.exceptions import DataCorruption

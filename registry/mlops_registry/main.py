@@ -167,34 +167,13 @@ def verify(
     version: VersionArgument = None,
     model: OwnModelOption = None,
     version_id: OwnVersionOption = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(envvar="RUN_DIR", help="As a job's last task: remove what is left there.")
-    ] = None,
     engine_run: RunnerOption = "",
     alloc_id: PlaceOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """All parts at once: load a version back, replay its examples, and record the outcome. Exit code 1: it failed."""
-    from .errors import NoBucketError, NotFoundError
-    from .storing import clear as cleared
-
-    if version:
-        run_dir = None
-    named = _named(version, model, version_id)
-    try:
-        verification = _registry(bucket).verify(named, runner=_runner(engine_run, alloc_id))
-    except NotFoundError as error:
-        if not (run_dir and version_id) or isinstance(error, NoBucketError):
-            raise
-        left = cleared(run_dir, version_id)
-        if left and "finished training" in left:
-            print(left, file=sys.stderr)
-            raise typer.Exit(1) from None
-        print(f"nothing was stored as {named}, so there is nothing to verify{'; ' + left if left else ''}")
-        return
-    _tell(verification, as_json)
-    if run_dir and version_id:
-        cleared(run_dir, version_id)
+    named, runner = _named(version, model, version_id), _runner(engine_run, alloc_id)
+    _tell(_registry(bucket).verify(named, runner=runner), as_json)
 
 
 @app.command()
