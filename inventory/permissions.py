@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from definitions.nomad import hcl
 from inventory.resources import UNKNOWN, Inventory, Resource
 from inventory.values import at, every
 
@@ -176,15 +177,9 @@ def _nomad(kind: str, name: str, inputs: dict[str, Any]) -> Iterator[_Row]:
 
 def _rules(text: Any, holders: str) -> Iterator[_Row]:
     """What an ACL policy's HCL allows: a row a capability."""
-    import hcl2
-    from hcl2.utils import SerializationOptions
-
-    options = SerializationOptions(
-        with_comments=False, explicit_blocks=False, strip_string_quotes=True, preserve_heredocs=False
-    )
     try:
-        tree = hcl2.loads(text, serialization_options=options)
-    except Exception:  # noqa: BLE001  the parser's errors have no common base; what it cannot read is not decided
+        tree = hcl.plain(text)
+    except hcl.HclError:  # what cannot be read is not decided
         yield holders, UNKNOWN, "Nomad", None
         return
     for block, bodies in tree.items():

@@ -13,6 +13,7 @@ import pulumi
 import pulumi_nomad
 from pulumi_gcp import projects
 
+from definitions.nomad import jobspec
 from infra import naming
 from infra.nomad import agent, boot
 from infra.nomad.access import PLATFORM
@@ -21,7 +22,7 @@ from infra.nomad.clients import group_name
 from infra.nomad.place import Place
 from infra.settings import PROJECT, ROOT, Settings
 from infra.settings.nomad import ClientPoolSettings, ScalingSettings
-from infra.workloads import jobspec, pipelines, placement
+from infra.workloads import pipelines, placement
 
 PROMETHEUS = "docker.io/prom/prometheus:v3.13.1"
 """Tag v3.13.1 (July 2026)."""

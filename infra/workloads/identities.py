@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_nomad
 
+from definitions.nomad.jobspec import Jobspec
 from infra.nomad.place import AUDIENCE, Place
 from infra.settings import PROJECT, JobSettings, Settings, SettingsError
-from infra.workloads.jobspec import Jobspec
 
 ROLES = {
     # Only who may list a bucket is told that an object is not there. Names of versions are no secret.
@@ -51,18 +51,18 @@ def tasks(spec: Jobspec, settings: Settings) -> list[Task]:
     Raises:
         SettingsError: The job's models go to a bucket that is not the stack's.
     """
+    given = settings.jobs.get(spec.id, JobSettings())
+    job = spec.job(given.variables)
     named = [
-        (group, task)
-        for groups in spec.body.get("group", [])
-        for group, body in groups.items()
-        for inner in body.get("task", [])
-        for task, definition in inner.items()
-        if any(AUDIENCE in identity.get("aud", []) for identity in definition.get("identity", []))
+        (group.name, task.name)
+        for group in job.groups
+        for task in group.tasks
+        if any(AUDIENCE in identity.aud for identity in task.identities)
     ]
     if not named:
         return []
-    given = settings.jobs.get(spec.id, JobSettings()).parameters.get("gcp_bucket_path")
-    bucket, _, prefix = (given or f"gs://{settings.buckets.models}/models").removeprefix("gs://").partition("/")
+    path = given.parameters.get("gcp_bucket_path") or f"gs://{settings.buckets.models}/models"
+    bucket, _, prefix = path.removeprefix("gs://").partition("/")
     uses = {name: use for use, name in settings.buckets.by_use().items()}
     if bucket not in uses:
         raise SettingsError(
@@ -71,8 +71,7 @@ def tasks(spec: Jobspec, settings: Settings) -> list[Task]:
         )
     # The registry puts a model below its name, which is the job's.
     below = "/".join(filter(None, (prefix.strip("/"), spec.id))) + "/"
-    namespace = str(spec.body.get("namespace", "default"))
-    return [Task(namespace, spec.id, group, task, uses[bucket], below) for group, task in named]
+    return [Task(job.namespace, spec.id, group, task, uses[bucket], below) for group, task in named]
 
 
 def make(name: str, of: Sequence[Task], place: Place, opts: pulumi.ResourceOptions) -> Iterator[pulumi.Resource]:

@@ -14,10 +14,11 @@ from typing import Any
 import pulumi
 import pulumi_nomad
 
+from definitions.nomad import jobspec
 from infra import images, naming
 from infra.nomad.place import Place
 from infra.settings import PROJECT, JobSettings, Settings, SettingsError
-from infra.workloads import identities, jobspec, pipelines, placement
+from infra.workloads import identities, pipelines, placement
 
 
 class NomadJobs(pulumi.ComponentResource):

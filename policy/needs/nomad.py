@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from infra.workloads import jobspec
+from definitions.nomad import jobspec
 from inventory.resources import Resource
 from inventory.values import at, every
 from policy.needs.machines import MACHINES, email, groups

@@ -4,17 +4,14 @@ Owns how a jobspec is looked into. It evaluates nothing else: an expression of N
 a rule which is shown one where it expects a value is broken.
 """
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.workloads import jobspec
+from definitions.nomad import jobspec
 from inventory.resources import SECRET, UNKNOWN, Resource
 from policy.rule import Part, UndecidedError, whole
 
 JOB = "nomad:index/job:Job"
-_VARIABLE = re.compile(r"\$\{var\.(\w+)\}")
 
 
 def job(resource: Resource) -> Iterator[Part]:
@@ -24,7 +21,7 @@ def job(resource: Resource) -> Iterator[Part]:
         UndecidedError: The jobspec is not known, or cannot be read; what cannot be is a rule's to tell.
     """
     registered, parsed = _parsed(resource)
-    yield registered.inner(_filled(parsed.body, variables(resource).value), "")
+    yield registered.inner(jobspec.filled(parsed.body, variables(resource).value, (UNKNOWN, SECRET)), "")
 
 
 def variables(resource: Resource) -> Part:
@@ -93,22 +90,4 @@ def _value(variable: jobspec.Variable, given: Any) -> Any:
     """What Nomad makes of the text that the stack gives; the default where it gives none."""
     if given is None:
         return variable.default
-    if variable.type == "string" or given in (UNKNOWN, SECRET):
-        return given
-    return json.loads(given)
-
-
-def _filled(value: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(value, Mapping):
-        # The keys of maps may be quoted.
-        return {str(key).strip('"'): _filled(inner, values) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_filled(inner, values) for inner in value]
-    if not isinstance(value, str):
-        return value
-    if (alone := _VARIABLE.fullmatch(value)) and alone[1] in values:
-        return values[alone[1]]
-    used = [values[name] for name in _VARIABLE.findall(value) if name in values]
-    if UNKNOWN in used or SECRET in used:
-        return UNKNOWN
-    return _VARIABLE.sub(lambda found: str(values.get(found[1], found[0])), value)
+    return given if given in (UNKNOWN, SECRET) else variable.value(given)

@@ -7,12 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import hcl2
-from hcl2.utils import SerializationOptions
-
 from definitions import durations
+from definitions.nomad import hcl, jobspec
 from infra import credentials
-from infra.workloads import jobspec
 from inventory.resources import Resource
 from inventory.values import number
 from policy.parts import nomad
@@ -21,7 +18,6 @@ from policy.rules.containers import is_pinned, registries
 
 _POLICY = "nomad:index/aclPolicy:AclPolicy"
 _NAMESPACE = "nomad:index/namespace:Namespace"
-_PLAIN = SerializationOptions(with_comments=False, explicit_blocks=False, strip_string_quotes=True)
 _DRIVERS = {"docker", "exec"}
 _NAMESPACES = ("network_mode", "pid_mode", "ipc_mode", "uts_mode", "userns_mode", "cgroupns")
 _SHELLS = re.compile(r"^(.*/)?((ba|da|a|z|k)?sh|python[\d.]*|node|perl|ruby)$")
@@ -288,9 +284,9 @@ def _long(identity: Part, ttl: str, hours: int) -> Iterator[str]:
 
 def _acl(policy: Part, _: Stack) -> Iterator[str]:
     try:
-        rules = hcl2.loads(str(policy.get("rulesHcl")), serialization_options=_PLAIN)
-    except Exception as error:  # noqa: BLE001  the parser's own errors have no common base
-        yield f"rulesHcl cannot be read: {type(error).__name__}"
+        rules = hcl.plain(str(policy.get("rulesHcl")))
+    except hcl.HclError as error:
+        yield f"rulesHcl cannot be read: {type(error.__cause__).__name__}"
         return
     if policy.get("name") == "anonymous":
         yield "it gives rights to whoever has no token"
@@ -299,13 +295,12 @@ def _acl(policy: Part, _: Stack) -> Iterator[str]:
         for block in rules.get(kind, []):
             if block.get("policy") == "write":
                 yield f"{kind} is write"
-    for labelled in rules.get("namespace", []):
-        for name, body in labelled.items():
-            strong = _STRONG & set(body.get("capabilities", []))
-            if body.get("policy") in ("write", "scale") or strong:
-                yield f"namespace {name} has {', '.join(sorted(strong)) or body['policy']}"
-            if name == "*" and not own:
-                yield "it is for every namespace, the platform's own among them"
+    for name, body in jobspec.labelled(rules, "namespace"):
+        strong = _STRONG & set(body.get("capabilities", []))
+        if body.get("policy") in ("write", "scale") or strong:
+            yield f"namespace {name} has {', '.join(sorted(strong)) or body['policy']}"
+        if name == "*" and not own:
+            yield "it is for every namespace, the platform's own among them"
 
 
 def _namespace(namespace: Part, _: Stack) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Quantities, durations and schedules are parsed in definitions alone: nothing else has their units or libraries."""
+"""Quantities, durations, schedules and HCL are parsed in definitions alone, which has their units and libraries."""
 
 import ast
 import re
@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 PARSERS = {
     "cron": re.compile(r"@hourly|@daily|cronsim|croniter"),
     "durations": re.compile(r"\S*(\bh\|m|\bms\||\|ms\b|\[\w*hms\]|\)h\))\S*|[mµn]s|[hm]|durationpy"),
+    "hcl": re.compile(r"import (hcl2|lark)(\..*)?"),
     "quantities": re.compile(r"[KMGTPE]i|KMGT\w*|.*(\[\w*KMGT|\b[KMGTPE]i\|).*", re.DOTALL),
 }
 """Texts in code that only a parser of the subject has."""
@@ -28,7 +29,10 @@ def texts(source: str) -> Iterator[str]:
     others |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            yield from [getattr(node, "module", None) or "", *(name.name for name in node.names)]
+            names = [name.name for name in node.names]
+            yield from [getattr(node, "module", None) or "", *names]
+            for module in names if isinstance(node, ast.Import) else [node.module or ""]:
+                yield f"import {module}"
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in others:
             yield node.value
 
@@ -56,6 +60,9 @@ def test_a_subject_is_parsed_in_definitions_alone(subject: str) -> None:
         ("durations", 'PART = re.compile(r"(?:(\\d+)h)?(?:(\\d+)m)?(?:(\\d+)s)?")'),
         ("durations", 'PART = re.compile(r"[0-9]+[hms]")'),
         ("durations", 'UNITS = {"h": 3600, "m": 60, "s": 1}'),
+        ("hcl", "import hcl2"),
+        ("hcl", "from hcl2.utils import SerializationOptions"),
+        ("hcl", "from lark import Lark"),
         ("quantities", 'UNITS = {"Ki": 2**10, "Mi": 2**20}'),
         ("quantities", 'UNITS = {unit: 1024**n for n, unit in enumerate("KMGTPE", 1)}'),
         ("quantities", 'amount = re.fullmatch(r"([0-9]+)(Ki|Mi|Gi|)", text)'),

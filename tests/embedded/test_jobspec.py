@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from definitions.nomad.hcl import HclError, evaluate
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.nomad import reference
-from mlops.engines.embedded.nomad.hcl import evaluate
 from mlops.engines.embedded.nomad.jobspec import PARTS, DockerConfig, Part, parse
 from mlops.engines.embedded.scheduler import Resources
 from tests.embedded.conftest import job, task
@@ -82,13 +82,13 @@ h = <<-EOT
     ],
 )
 def test_what_hcl_is_not_executed_is_named(source: str, message: str) -> None:
-    with pytest.raises(EmbeddedError, match=re.escape(message)) as caught:
+    with pytest.raises(HclError, match=re.escape(message)) as caught:
         evaluate(source, {})
     assert "\n" not in str(caught.value)
 
 
 def test_a_value_for_an_undeclared_variable_is_refused() -> None:
-    with pytest.raises(EmbeddedError, match='variable "typo", which the job file does not declare'):
+    with pytest.raises(HclError, match='variable "typo", which the job file does not declare'):
         evaluate("", {"typo": "1"})
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from definitions.nomad import jobspec
+from definitions.nomad.jobspec import JobspecError
 from infra import naming
-from infra.workloads import jobspec
-from infra.workloads.jobspec import JobspecError
 from inventory.recorder import PlanError, record
 from tests.stack_inventories import inventory
 

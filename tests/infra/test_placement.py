@@ -2,9 +2,10 @@
 
 import pytest
 
+from definitions.nomad import jobspec
 from infra import settings
 from infra.settings import SettingsError
-from infra.workloads import jobspec, placement
+from infra.workloads import placement
 from tests.infra.test_settings_of_google import EU, changed
 
 JOB = """

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from definitions.nomad import jobspec
+from definitions.nomad.jobspec import Jobspec
 from infra.settings import ROOT
-from infra.workloads import jobspec
-from infra.workloads.jobspec import Jobspec
 from mlops import parameters
 from mlops.parameters import Pipeline
 

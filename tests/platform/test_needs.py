@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from definitions.nomad import jobspec
 from infra import settings
-from infra.workloads import jobspec
 from inventory.resources import Inventory
 from inventory.values import with_references
 from policy.needs import TEMPLATES, needs, unmet

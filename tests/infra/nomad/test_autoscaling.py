@@ -3,11 +3,12 @@
 import hcl2
 import pytest
 
+from definitions.nomad import jobspec
 from infra import settings
 from infra.nomad import agent, autoscaling
 from infra.settings import ROOT
 from infra.settings.nomad import ScalingSettings
-from infra.workloads import jobspec, pipelines
+from infra.workloads import pipelines
 
 SPECS = [jobspec.parse(file.read_text(), str(file)) for file in pipelines.files(ROOT, pipelines.NOMAD)]
 REGIONS = [

@@ -12,9 +12,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from definitions import durations
+from definitions.nomad.hcl import Block, HclError, evaluate
+from definitions.nomad.jobspec import total
 from mlops.engines.embedded.errors import EmbeddedError
 from mlops.engines.embedded.nomad import templates
-from mlops.engines.embedded.nomad.hcl import Block, evaluate
 from mlops.engines.embedded.scheduler import Resources
 
 _NAME = re.compile(r"[^\s/\x00]{1,128}")
@@ -433,13 +434,8 @@ class Group(Part):
 
     @property
     def amount(self) -> Resources:
-        """What an allocation holds, by Nomad's rule: the most that any one stage needs."""
-        nothing = Resources(0, 0)
-        stages = {
-            hook: sum((task.resources.amount for task in self.task if task.hook == hook), nothing)
-            for hook in ("prestart", "main", "poststop")
-        }
-        return Resources.largest(*stages.values())
+        """What an allocation holds."""
+        return Resources(*total((task.hook, False, task.resources.cpu, task.resources.memory) for task in self.task))
 
 
 class Parameterized(Part):
@@ -521,7 +517,10 @@ def parse(source: str, values: Mapping[str, str]) -> tuple[Job, list[str]]:
     Raises:
       EmbeddedError: A mistake, or something that is not executed, by name and line.
     """
-    top = evaluate(source, values)
+    try:
+        top = evaluate(source, values)
+    except HclError as error:
+        raise EmbeddedError(str(error)) from error
     for key in top:
         if key != "job":
             raise EmbeddedError(

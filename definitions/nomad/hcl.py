@@ -1,8 +1,8 @@
-"""HCL2 text and variable values in, plain values with line numbers out.
+"""HCL2 text in, plain values out: with its expressions as they are written, or evaluated and with line numbers.
 
-Owns: variables and their types, locals, templates and operators, what Nomad leaves for run time (`${NOMAD_...}`,
-`${env["X"]}`). Parsing is python-hcl2's. Deliberately not: functions but for `join`, `for` and splat expressions,
-`dynamic` blocks; each is refused by name with its line.
+Owns the only use of a parser of HCL (python-hcl2), variables and their types, locals, templates and operators, what
+Nomad leaves for run time (`${NOMAD_...}`, `${env["X"]}`). Deliberately not: functions but for `join`, `for` and splat
+expressions, `dynamic` blocks; each is refused by name with its line.
 """
 
 import operator
@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lark import Token, Tree, UnexpectedInput
-
-from mlops.engines.embedded.errors import EmbeddedError
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 _HEREDOC = re.compile(r"<<-?\s*([\w.-]+)\r?\n(.*?)[ \t]*\1\s*\Z", re.DOTALL)
@@ -30,6 +28,28 @@ _IN_CODE = re.compile(
     r'#[^\n]*|//[^\n]*|/\*.*?\*/|<<-?[ \t]*([\w.-]+)\r?\n.*?^[ \t]*\1\b|[()\[\]{}"]', re.DOTALL | re.MULTILINE
 )
 _IN_STRING = re.compile(r'\\.|\$\$\{|%%\{|[$%]\{|"', re.DOTALL)
+
+
+class HclError(Exception):
+    """A text cannot be read or evaluated; the message is one line."""
+
+
+def plain(source: str) -> dict[str, Any]:
+    """The top-level body: attributes by name, blocks by type as lists. An expression stays text: `${var.x}`.
+
+    Raises:
+        HclError: It is not HCL2.
+    """
+    import hcl2  # slow to import, and few commands need it
+    from hcl2.utils import SerializationOptions
+
+    options = SerializationOptions(
+        with_comments=False, explicit_blocks=False, strip_string_quotes=True, preserve_heredocs=False
+    )
+    try:
+        return hcl2.loads(source, serialization_options=options)
+    except Exception as error:  # the parser's own errors have no common base
+        raise HclError(" ".join(str(error).split())[:200]) from error
 
 
 class Block(dict[str, Any]):
@@ -59,7 +79,7 @@ def evaluate(source: str, values: Mapping[str, str]) -> Block:
       The top-level body without its variables and locals.
 
     Raises:
-      EmbeddedError: A mistake, or something that is not supported, by name and line.
+      HclError: A mistake, or something that is not supported, by name and line.
     """
     import hcl2  # slow to import, and only a registration needs it
 
@@ -69,7 +89,7 @@ def evaluate(source: str, values: Mapping[str, str]) -> Block:
     except UnexpectedInput as error:
         raise _at(max(error.line, 1), f"this is not valid HCL, from column {max(error.column, 1)}") from error
     except Exception as error:
-        raise EmbeddedError(f"this is not valid HCL: {str(error).splitlines()[0]}") from error
+        raise HclError(f"this is not valid HCL: {str(error).splitlines()[0]}") from error
     scope = _Scope(source)
     body = _only(tree, "body")
     rest: list[Tree[Token]] = []
@@ -88,7 +108,7 @@ def evaluate(source: str, values: Mapping[str, str]) -> Block:
         rest.append(item)
     for name in values:
         if name not in declared:
-            raise EmbeddedError(f'a value is given for variable "{name}", which the job file does not declare')
+            raise HclError(f'a value is given for variable "{name}", which the job file does not declare')
     for name, (_, tree_) in declared.items():
         scope.declare(name, tree_, values)
     scope.locals = local
@@ -114,9 +134,9 @@ def _check_levels(source: str) -> None:
             raise _at(source.count("\n", 0, at) + 1, f"more than {_LEVELS} brackets stand in each other")
 
 
-def _at(line: int, problem: str, near: object = None) -> EmbeddedError:
+def _at(line: int, problem: str, near: object = None) -> HclError:
     text = f": {str(near).splitlines()[0]}" if near else ""
-    return EmbeddedError(f"line {line}: {problem}{text}")
+    return HclError(f"line {line}: {problem}{text}")
 
 
 def _trees(tree: Tree[Token]) -> list[Tree[Token]]:
@@ -209,7 +229,7 @@ class _Scope:
             tree = hcl2.parses_to_tree(f"x = {text}")
             return _Scope(f"x = {text}").value(_trees(_trees(_only(tree, "body"))[0])[-1])
         except Exception as error:
-            raise EmbeddedError(f'variable "{name}": its value is not valid HCL for its type') from error
+            raise HclError(f'variable "{name}": its value is not valid HCL for its type') from error
 
     # Expressions
 

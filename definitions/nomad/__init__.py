@@ -1,0 +1,1 @@
+"""What Nomad's HCL says: job files and ACL policies, read here alone."""
