@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Protocol
 from urllib.parse import urlsplit
 
 import typer
+from rich.markup import escape
 
 from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table, when
 from mlops.cli.session import Session
@@ -97,7 +98,7 @@ def show(version: Version, *, stack: Stack = "local", json: Json = False) -> Non
 def verify(version: Version, *, stack: Stack = "local", json: Json = False) -> None:
     """Load a version as a user would: every checksum, then every recorded example must predict the same."""
     registry = Session(stack).registry
-    with err.status(f"Verifying {version} ..."):
+    with err.status(f"Verifying {escape(version)} ..."):
         result = registry.verify(version)
     if json:
         print_json(result)
@@ -125,7 +126,7 @@ def promote(
     if json:
         print_json(moved)
     else:
-        out.print(f"{moved.model}/{moved.alias} is now {moved.version_id}.")
+        out.print(f"{moved.model}/{moved.alias} is now {moved.version_id}.", markup=False)
 
 
 @app.command()
