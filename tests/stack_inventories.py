@@ -1,7 +1,7 @@
 """Each real stack's inventory: the program is run once for all tests, for those of other workers too.
 
 Owns: where inventories are kept as long as the tests last. Deliberately not: the program of a changed checkout, which
-only its own test is about (`mlops.plan.record`).
+only its own test is about (`inventory.recorder`).
 """
 
 import fcntl

@@ -37,12 +37,12 @@ def _known_errors() -> tuple[type[Exception], ...]:
     # Imported only when something was raised: `--help` pays for none of it.
     from infra.settings import SettingsError
     from inventory.recorder import PlanError
+    from mlops.changes.preview import ReviewError
     from mlops.cli.output import RefusalError
     from mlops.data import DataError
     from mlops.engines.base import EngineError
     from mlops.engines.embedded.platform import PlatformError
     from mlops.parameters import ParameterError
-    from mlops.review import ReviewError
     from mlops.tunnel import TunnelError
     from mlops_registry import RegistryError
 

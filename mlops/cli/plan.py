@@ -38,7 +38,7 @@ def plan(
     Exit code 1 if a mandatory rule of policy/ is broken, also by what is there already: nothing of the
     stack may be deployed then. 2 if there is nothing to plan: bad input, or a program that fails.
     """
-    from mlops.plan import render, report
+    from mlops.changes import render, report
     from policy.checkout import judged
 
     if json and markdown:

@@ -32,8 +32,10 @@ def review(
 
     A failed preview is shown as one, and is no error of this command's.
     """
-    from mlops.review import read_plan, read_preview, render, summary
-    from mlops.review import review as judged
+    from mlops.changes.findings import review as judged
+    from mlops.changes.findings import summary
+    from mlops.changes.markdown import render
+    from mlops.changes.preview import read_plan, read_preview
 
     found = judged([read_preview(file) for file in previews], read_plan(plan) if plan else None)
     if json:

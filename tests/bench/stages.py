@@ -21,10 +21,10 @@ from inventory.permissions import permissions
 from inventory.recorder import record
 from inventory.resources import Inventory, Resource
 from inventory.values import with_references
-from mlops import review
-from mlops.plan import render
-from mlops.plan.diff import difference
-from mlops.plan.report import Comparison, Plan, entries
+from mlops.changes import findings, markdown, render
+from mlops.changes.diff import difference
+from mlops.changes.preview import read_preview
+from mlops.changes.report import Comparison, Plan, entries
 from tests.bench.clock import repeated
 
 _STACK = "prod"
@@ -82,12 +82,12 @@ def _review(folder: Path, count: int) -> dict[str, Callable[[], object]]:
     preview = json.loads(_PREVIEW.read_text(encoding="utf-8"))
     file = folder / f"{count}.json"
     file.write_text(json.dumps({**preview, "steps": _repeated(preview["steps"], count)}), encoding="utf-8")
-    read = review.read_preview(file)
-    found = review.review([read])
+    read = read_preview(file)
+    found = findings.review([read])
     return {
-        "reading": lambda: review.read_preview(file),
-        "judging": lambda: review.review([read]),
-        "rendering": lambda: review.render(found),
+        "reading": lambda: read_preview(file),
+        "judging": lambda: findings.review([read]),
+        "rendering": lambda: markdown.render(found),
     }
 
 

@@ -17,9 +17,9 @@ from infra import images
 from inventory.capacity import capacity
 from inventory.permissions import Grant
 from inventory.resources import Inventory
-from mlops.plan.comment import LIMIT
-from mlops.plan.diff import difference
-from mlops.plan.report import Comparison, Plan
+from mlops.changes.comment import LIMIT
+from mlops.changes.diff import difference
+from mlops.changes.report import Comparison, Plan
 from tests.conftest import CHECKOUT
 
 TOOLS = CHECKOUT / "tools" / "ci"

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from inventory.permissions import permissions
-from mlops.plan import groups
+from mlops.changes import groups
 from tests.stack_inventories import inventory
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from infra import settings
-from mlops.plan import overnight
+from mlops.changes import overnight
 from tests.stack_inventories import inventory
 
 

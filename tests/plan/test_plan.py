@@ -11,8 +11,8 @@ from rich.console import Console
 
 from infra.settings import ROOT
 from inventory.recorder import PlanError
-from mlops.plan import render
-from mlops.plan.report import Plan, plan
+from mlops.changes import render
+from mlops.changes.report import Plan, plan
 
 MORE = """
 import pulumi_gcp as gcp

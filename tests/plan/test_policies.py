@@ -8,8 +8,8 @@ import yaml
 
 from infra.settings import ROOT
 from inventory.recorder import PlanError
-from mlops.plan import render
-from mlops.plan.report import plan
+from mlops.changes import render
+from mlops.changes.report import plan
 from policy.checkout import judged
 from tests.conftest import Mlops
 from tests.plan.test_plan import commit, edit, lines

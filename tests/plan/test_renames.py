@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.plan.changes import Change, changes
+from mlops.changes.changes import Change, changes
 from tests.plan.google import recorded
 
 PROGRAM = """

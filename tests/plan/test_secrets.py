@@ -7,7 +7,7 @@ import pytest
 
 from infra.credentials import MASK
 from inventory.resources import SECRET
-from mlops.plan.properties import properties
+from mlops.changes.properties import properties
 from tests.review.test_review import CLEAR, MARKED, SIDES
 
 

@@ -17,7 +17,9 @@ from typing import Any
 from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.proto import provider_pb2
 
-from mlops.review import read_plan, read_preview, render, review
+from mlops.changes.findings import review
+from mlops.changes.markdown import render
+from mlops.changes.preview import read_plan, read_preview
 from tests.engine.kinds import KINDS
 from tests.engine.provider import PassThrough, debug_providers, serving
 from tests.engine.stack import Stack, environment

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mlops.review import read_preview, summary
-from mlops.review import review as judged
+from mlops.changes.findings import review as judged
+from mlops.changes.findings import summary
+from mlops.changes.preview import read_preview
 from tests.engine.stack import needs_pulumi
 from tests.review import engine
 

@@ -13,7 +13,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from inventory.stateful import LOST
-from mlops.review import LIMIT, MARKER, ReviewError, read_plan, read_preview, render, review, summary
+from mlops.changes.comment import LIMIT
+from mlops.changes.findings import review, summary
+from mlops.changes.markdown import MARKER, render
+from mlops.changes.preview import ReviewError, read_plan, read_preview
 from tests.conftest import CHECKOUT, Mlops
 from tests.engine.provider import properties as properties_of
 from tests.review.engine import GOLDEN, PREVIEWS, comment

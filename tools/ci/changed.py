@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mlops.plan.report import Plan
+from mlops.changes.report import Plan
 
 _EVERY = ("requirements/platform.txt", "Pulumi.yaml")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mlops.plan.comment import LIMIT, code
-from mlops.plan.render import markdown
-from mlops.plan.report import Plan
+from mlops.changes.comment import LIMIT, code
+from mlops.changes.render import markdown
+from mlops.changes.report import Plan
 
 MARKER = "<!-- mlops-plan -->"
 """The first line, by which the comment is found again."""

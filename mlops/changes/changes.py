@@ -10,9 +10,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from inventory.resources import Inventory, Resource
-from mlops.plan.images import Image, image_changes
-from mlops.plan.properties import Property, properties
-from mlops.plan.renames import hints, predecessors
+from mlops.changes.images import Image, image_changes
+from mlops.changes.properties import Property, properties
+from mlops.changes.renames import hints, predecessors
 
 # Dependencies are not among them: they follow from the inputs.
 _OPTIONS = (

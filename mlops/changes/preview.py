@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from infra.credentials import masked, masked_value
 from inventory.resources import SECRET, UNKNOWN
-from mlops.plan.secrets import bare, sides, told, told_apart
+from mlops.changes.secrets import bare, sides, told, told_apart
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SIGNATURES = {

@@ -20,13 +20,13 @@ from infra.credentials import without_address_credentials
 from inventory.capacity import Capacity
 from inventory.exposure import Exposure
 from inventory.permissions import Grant
-from mlops.plan.changes import Change
-from mlops.plan.comment import LIMIT, code
-from mlops.plan.diff import Difference
-from mlops.plan.figures import amounts, kind, pairs, pool_change, span
-from mlops.plan.headlines import short_type, some
-from mlops.plan.properties import Property
-from mlops.plan.report import Entry, Plan
+from mlops.changes.changes import Change
+from mlops.changes.comment import LIMIT, code
+from mlops.changes.diff import Difference
+from mlops.changes.figures import amounts, kind, pairs, pool_change, span
+from mlops.changes.headlines import short_type, some
+from mlops.changes.properties import Property
+from mlops.changes.report import Entry, Plan
 from mlops_registry.text import printable
 from policy.verdicts import Policies, PolicyChange, Verdict
 

@@ -20,7 +20,7 @@ from inventory.permissions import Grant, permissions
 from inventory.recorder import PlanError, record, unconfined
 from inventory.resources import Inventory
 from inventory.values import with_references
-from mlops.plan.diff import Difference, difference
+from mlops.changes.diff import Difference, difference
 from policy.verdicts import Judge, Policies, PolicyChange, policy_change
 
 

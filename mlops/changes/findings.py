@@ -16,7 +16,7 @@ from inventory.exposure import exposure
 from inventory.permissions import permissions
 from inventory.resources import SECRET, UNKNOWN, Inventory, Resource
 from inventory.stateful import LOST
-from mlops.review.preview import ABSENT, Change, Preview, ReviewError, Step, leaves, properties
+from mlops.changes.preview import ABSENT, Change, Preview, ReviewError, Step, leaves, properties
 
 KINDS = {
     "plan": "The plan is not what was previewed",

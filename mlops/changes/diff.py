@@ -13,9 +13,9 @@ from inventory.exposure import Exposure, exposure
 from inventory.permissions import Grant, permissions
 from inventory.resources import Inventory
 from inventory.values import with_references
-from mlops.plan.changes import Change, changes, is_told
-from mlops.plan.headlines import Headline, headlines
-from mlops.plan.properties import Property, properties
+from mlops.changes.changes import Change, changes, is_told
+from mlops.changes.headlines import Headline, headlines
+from mlops.changes.properties import Property, properties
 
 
 class Difference(BaseModel):

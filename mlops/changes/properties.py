@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infra.credentials import masked
 from inventory.resources import SECRET
-from mlops.plan.secrets import bare, by_name, sent, sides, told, told_apart
+from mlops.changes.secrets import bare, by_name, sent, sides, told, told_apart
 
 _FEW = 2
 

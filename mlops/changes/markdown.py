@@ -10,9 +10,9 @@ import html
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from mlops.plan.comment import LIMIT, block, code, cut
-from mlops.review.findings import KINDS, Finding, Review, described
-from mlops.review.preview import OPERATIONS, Change, Diagnostic, Preview, Step, properties
+from mlops.changes.comment import LIMIT, block, code, cut
+from mlops.changes.findings import KINDS, Finding, Review, described
+from mlops.changes.preview import OPERATIONS, Change, Diagnostic, Preview, Step, properties
 from mlops_registry.text import printable
 
 MARKER = "<!-- mlops-review -->"

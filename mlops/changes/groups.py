@@ -20,7 +20,7 @@ from inventory.permissions import permissions
 from inventory.recorder import record
 from inventory.resources import Inventory
 from inventory.values import with_references
-from mlops.plan.figures import pairs, span
+from mlops.changes.figures import pairs, span
 
 PAGE = ROOT / "docs" / "reference" / "resource-groups.md"
 _HEADER = """\

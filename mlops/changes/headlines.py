@@ -15,8 +15,8 @@ from inventory.exposure import Exposure
 from inventory.permissions import Grant
 from inventory.resources import Resource
 from inventory.stateful import LOST
-from mlops.plan.changes import Change
-from mlops.plan.figures import pool_change
+from mlops.changes.changes import Change
+from mlops.changes.figures import pool_change
 
 
 class Headline(BaseModel):

@@ -15,7 +15,7 @@ from infra.settings.nomad import ScalingSettings
 from inventory.capacity import Amount, Capacity, Pool, capacity
 from inventory.recorder import record
 from inventory.resources import Inventory
-from mlops.plan.figures import pairs, span
+from mlops.changes.figures import pairs, span
 
 PAGE = ROOT / "docs" / "reference" / "capacity.md"
 _NIGHT = 14
