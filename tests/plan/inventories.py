@@ -1,8 +1,12 @@
 """Inventories as files: `tests/inventories/<stack>.yaml` says what a stack registers, and is reviewed like code.
 
-`python -m tests.plan.inventories STACK` writes a stack's. The count of every resource type is exact; of a resource's
-fields and of a map only what the file names is compared, of a list all of it; `*` in a text stands for any. What a
-preview cannot know has a reference to another resource in it, or a `*`.
+`python -m tests.plan.inventories [STACK ...]` writes them. Staging and dev are written as what differs from prod, so
+that a reviewer reads no more: prod's file with the stack's name in place of prod's, and on top of it what the stack's
+own file names, as a JSON merge patch; null stands for what must not be there.
+
+The count of every resource type is exact; of a resource's fields and of a map only what the file names is compared, of
+a list all of it; `*` in a text stands for any. What a preview cannot know has a reference to another resource in it, or
+a `*`.
 """
 
 import fnmatch
@@ -14,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from infra.settings import ROOT
+from infra.settings import ROOT, stacks
 from inventory.recorder import record
 from inventory.resources import SECRET, UNKNOWN, Inventory, Resource
 from inventory.values import with_references
@@ -33,9 +37,42 @@ _LONG = 200
 """Characters of a text that are shown."""
 
 
+_PATTERN = "prod"
+_LIKE_IT = ("staging", "dev")
+
+
 def path(stack: str) -> Path:
     """The inventory file of a stack."""
     return FOLDER / f"{stack}.yaml"
+
+
+def expected(stack: str) -> dict[str, Any]:
+    """What a stack's file says, with what it leaves to prod's."""
+    own = yaml.load(path(stack).read_text(encoding="utf-8"), yaml.CSafeLoader)
+    return _merged(_of_prod(stack), own) if stack in _LIKE_IT else own
+
+
+def _of_prod(stack: str) -> dict[str, Any]:
+    """What another stack would be, were it just as prod is."""
+    text = path(_PATTERN).read_text(encoding="utf-8")
+    return yaml.load(re.sub(rf"\b{_PATTERN}\b", stack, text), yaml.CSafeLoader)
+
+
+def _merged(base: Any, patch: Any) -> Any:
+    """A patched value; null stays, since what must not be there is compared too."""
+    if isinstance(base, dict) and isinstance(patch, dict):
+        return base | {key: _merged(base.get(key), value) for key, value in patch.items()}
+    return patch
+
+
+def _patch(base: Any, value: Any) -> Any:
+    """What makes one value of another."""
+    if isinstance(base, dict) and isinstance(value, dict):
+        gone = dict.fromkeys(base.keys() - value.keys())
+        return dict(sorted(gone.items())) | {
+            key: _patch(base.get(key), inner) for key, inner in value.items() if base.get(key) != inner
+        }
+    return value
 
 
 def describe(inventory: Inventory) -> dict[str, Any]:
@@ -53,14 +90,14 @@ def differences(expected: dict[str, Any], inventory: Inventory) -> list[str]:
     actual = describe(inventory)
     counts = dict.fromkeys(actual["counts"], 0) | expected["counts"]
     found = [
-        f"counts.{kind}: {actual['counts'].get(kind, 0)}, expected {number}"
+        f"counts.{kind}: {actual['counts'].get(kind, 0)}, expected {number or 0}"
         for kind, number in counts.items()
-        if actual["counts"].get(kind, 0) != number
+        if actual["counts"].get(kind, 0) != (number or 0)
     ]
     return (
         found
-        + _missing(expected["resources"], actual["resources"], "resources")
-        + _missing(expected["outputs"], actual["outputs"], "outputs")
+        + missing(expected["resources"], actual["resources"], "resources")
+        + missing(expected["outputs"], actual["outputs"], "outputs")
     )
 
 
@@ -101,14 +138,15 @@ def _short(urn: str) -> str:
     return "::".join(urn.rpartition("$")[2].split("::")[-2:])
 
 
-def _missing(expected: Any, actual: Any, where: str) -> list[str]:
+def missing(expected: Any, actual: Any, where: str) -> list[str]:
+    """In what a part of an inventory is not what its file says."""
     if isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
         pairs = enumerate(zip(expected, actual, strict=True))
-        return [line for index, (one, other) in pairs for line in _missing(one, other, f"{where}.{index}")]
+        return [line for index, (one, other) in pairs for line in missing(one, other, f"{where}.{index}")]
     if actual == UNKNOWN and _REFERENCE.search(str(expected)):
         return []
     if isinstance(expected, dict) and isinstance(actual, dict):
-        return [line for key, value in expected.items() for line in _missing(value, actual.get(key), f"{where}.{key}")]
+        return [line for key, value in expected.items() for line in missing(value, actual.get(key), f"{where}.{key}")]
     if isinstance(expected, str) and isinstance(actual, str) and "*" in expected:
         # Only `*` is special: names of types have brackets of their own.
         return [] if fnmatch.fnmatchcase(actual, expected.replace("[", "[[]")) else [_line(where, actual, expected)]
@@ -157,14 +195,18 @@ def _marked(value: Any, preview: Any) -> Any:
     return f"{value}*" if unmarked else value
 
 
-def main(*stacks: str) -> None:
-    """Write stacks' inventory files."""
-    for stack in stacks:
-        header = f"# What stack {stack} registers. Written by: python -m tests.plan.inventories {stack}\n"
+def main(*names: str) -> None:
+    """Write the inventory files of stacks, or of all."""
+    FOLDER.mkdir(exist_ok=True)
+    # Prod first, which others are compared with.
+    for stack in sorted(names or stacks(), key=_LIKE_IT.__contains__):
         described = _marked(_shown(describe(record(stack))), describe(record(stack, preview=True)))
-        text = header + yaml.safe_dump(described, sort_keys=False, width=120)
-        FOLDER.mkdir(exist_ok=True)
-        path(stack).write_text(text, encoding="utf-8")
+        about = "registers"
+        if stack in _LIKE_IT:
+            described = _patch(_of_prod(stack), described)
+            about = f"registers that {_PATTERN} does not, names aside"
+        header = f"# What stack {stack} {about}. Written by: python -m tests.plan.inventories {stack}\n"
+        path(stack).write_text(header + yaml.safe_dump(described, sort_keys=False, width=120), encoding="utf-8")
 
 
 if __name__ == "__main__":

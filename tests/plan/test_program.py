@@ -1,10 +1,13 @@
 """The program of every stack against its inventory, and whether its previews are honest."""
 
 import copy
+import functools
+import operator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 
 from infra.settings import ROOT, load, stacks
 from inventory.recorder import record
@@ -17,9 +20,44 @@ STACKS = stacks()
 @pytest.mark.parametrize("preview", [False, True], ids=["update", "preview"])
 @pytest.mark.parametrize("stack", STACKS)
 def test_a_stack_registers_its_inventory(stack: str, preview: bool) -> None:
-    expected = yaml.safe_load(inventories.path(stack).read_text(encoding="utf-8"))
-    found = inventories.differences(expected, inventory(stack, preview=preview))
+    found = inventories.differences(inventories.expected(stack), inventory(stack, preview=preview))
     assert not found, "\n".join([*found, f"If this is meant: python -m tests.plan.inventories {stack}, and review it."])
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_change_of_any_property_is_a_difference(stack: str) -> None:
+    expected = inventories.expected(stack)["resources"]
+    unnoticed = []
+    for key, registered in inventories.describe(inventory(stack))["resources"].items():
+        for path in _paths(registered):
+            changed = copy.deepcopy(registered)
+            *outer, last = path
+            within = functools.reduce(operator.getitem, outer, changed)
+            within[last] = f"another {within[last]}"
+            # The hash of an image changes with every byte of it, and is `*`.
+            if (
+                not inventories.missing(expected[key], changed, key)
+                and functools.reduce(operator.getitem, path, expected[key]) != "*"
+            ):
+                unnoticed.append((key, path))
+    assert unnoticed == []
+
+
+def _paths(value: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
+    """Where a value has one that is no map and no list."""
+    if not isinstance(value, dict | list):
+        yield above
+        return
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _paths(inner, *above, key)
+
+
+def test_what_prod_has_and_dev_must_not_is_a_difference() -> None:
+    dev = inventory("dev")
+    protected = [each.model_copy(update={"protect": True}) for each in dev.resources]
+    found = inventories.differences(inventories.expected("dev"), dev.model_copy(update={"resources": protected}))
+    key = "resources.gcp:kms/keyRing:KeyRing::foundation-keys-europe-west1.protect"
+    assert f"{key}: True, expected None" in found
 
 
 @pytest.mark.parametrize("stack", STACKS)
