@@ -243,6 +243,7 @@ def test_bad_input_is_answered_in_one_line_and_leaves_nothing(trainer, folders, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.whole
 def test_parameters_that_the_data_is_too_small_for_are_bad_input(trainer, folders, tmp_path):
     arguments = ("--features", str(folders / "good"), "--output", str(tmp_path / "out"), "--seed", "1")
     done = trainer.run("train", *arguments, "--min-rows", "100000")
@@ -253,6 +254,7 @@ def test_parameters_that_the_data_is_too_small_for_are_bad_input(trainer, folder
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["h2o.log"]
 
 
+@pytest.mark.whole
 def test_a_missing_object_and_a_silent_bucket_are_told_apart(trainer, bucket, tmp_path):
     arguments = ("--output", str(tmp_path / "out"), "--seed", "1")
     missing = trainer.run("train", "--features", "gs://data/elsewhere", *arguments, STORAGE_EMULATOR_HOST=bucket)
@@ -296,6 +298,7 @@ def gone(pid):
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_server_is_on_loopback_and_does_not_outlive_the_step(trainer, folders, tmp_path, how):
     process = trainer.start(

@@ -53,6 +53,7 @@ def test_the_library_is_a_maven_release_with_sources_and_checksums(library):
         assert not [name for name in sources.namelist() if name.endswith((".class", ".zip"))]
 
 
+@pytest.mark.whole
 def test_the_jar_has_the_same_bytes_whatever_modes_new_files_get(packager, library, tmp_path):
     """A pod's volume passes its setgid bit to every folder in it, and a person's umask may be strict."""
     shared = tmp_path / "shared"
@@ -66,6 +67,7 @@ def test_the_jar_has_the_same_bytes_whatever_modes_new_files_get(packager, libra
     assert jar_of(tmp_path / "out").read_bytes() == jar_of(library).read_bytes()
 
 
+@pytest.mark.whole
 def test_the_same_model_gives_the_same_bytes_and_rounding_is_forgiven(packager, library, tmp_path):
     """Only the time of training differs, and an example by less than the tolerance: the jar does not."""
     mojo = rewrite(
@@ -88,6 +90,7 @@ def test_the_same_model_gives_the_same_bytes_and_rounding_is_forgiven(packager, 
         assert (tmp_path / "out" / first.relative_to(library)).read_bytes() == first.read_bytes()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("what", ["prediction", "label", "model", "input"])
 def test_a_difference_to_training_time_fails_the_build(packager, tmp_path, what):
     mojo, examples = FIXTURE / "model.zip", FIXTURE / "examples.json"
@@ -114,6 +117,7 @@ def test_a_difference_to_training_time_fails_the_build(packager, tmp_path, what)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.whole
 def test_a_failed_build_leaves_the_earlier_library_alone(packager, library, tmp_path):
     shutil.copytree(library, tmp_path / "out")
     mojo = rewrite(tmp_path / "model.zip", set_ini(init_f="-2.7"))
@@ -159,6 +163,7 @@ def test_a_damaged_or_foreign_model_is_refused_before_anything_is_built(packager
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.whole
 def test_a_model_that_lost_a_tree_is_not_released(packager, tmp_path):
     """The archive is whole, but the model in it is not: only loading it shows that."""
     mojo = rewrite(tmp_path / "model.zip", lambda n, c: None if n == "trees/t00_001.bin" else c)
@@ -167,6 +172,7 @@ def test_a_model_that_lost_a_tree_is_not_released(packager, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.whole
 def test_a_genmodel_that_is_not_there_is_named(packager, tmp_path):
     mojo = rewrite(tmp_path / "model.zip", set_ini(h2o_version="3.44.0.3"))
     done = packager.package(tmp_path / "out", mojo, more=("--genmodel-version", "3.44.0.3"))
@@ -407,6 +413,7 @@ def google():
         server.shutdown()
 
 
+@pytest.mark.whole
 def test_a_pod_publishes_to_artifact_registry_with_its_own_identity(packager, library, google):
     """The program itself but for one pattern: which addresses are Artifact Registry's."""
     address = f"127.0.0.1:{google.server_port}"
@@ -442,6 +449,7 @@ def test_a_pod_publishes_to_artifact_registry_with_its_own_identity(packager, li
     assert "gives no token" in one_line(publish(metadata="127.0.0.1:9"), 1)
 
 
+@pytest.mark.whole
 def test_a_library_is_published_once_and_never_changed(packager, library, tmp_path):
     url = f"file://{tmp_path}/registry"
     done = packager.run("publish", "--package", library, "--url", url)
@@ -463,6 +471,7 @@ def test_registries_that_are_none_are_refused(packager, library, url):
     assert "--url=" in one_line(packager.run("publish", "--package", library, "--url", url), 2)
 
 
+@pytest.mark.whole
 def test_both_images_give_a_model_the_same_digest(packager, library):
     """The trainer records the digest, the packager puts it into the library: they must mean the same."""
     trainer = packager.image.parent / "h2o-trainer" / "src"

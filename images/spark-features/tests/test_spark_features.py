@@ -41,6 +41,7 @@ console.log(JSON.stringify(Object.fromEntries(['train', 'validation', 'test'].ma
     return json.loads(said.stdout)
 
 
+@pytest.mark.whole
 def test_both_lanes_hold_out_the_same_rows_in_the_same_order(features, split_of_the_other_lane, answers):
     facts = read(features / "features.json")
     for part in PARTS:
@@ -58,6 +59,7 @@ def test_both_lanes_mean_the_same_columns(spark):
     assert read(spark.image / "src" / "schema.json") == read(other)
 
 
+@pytest.mark.whole
 def test_a_part_is_one_file_and_the_folder_says_what_it_holds(raw, features, objects):
     files = {path.name for path in features.iterdir()}
     assert files == {"train.parquet", "validation.parquet", "test.parquet", "schema.json", "features.json"}
@@ -114,6 +116,7 @@ def dirty(spark, objects, bucket):
     return done.stdout
 
 
+@pytest.mark.whole
 def test_dirt_is_dropped_and_counted_and_order_does_not_matter(features, dirty, bucket):
     there, _ = bucket
     facts = json.loads(there.blob("features/features.json").download_as_text())
@@ -140,6 +143,7 @@ def test_dirt_is_dropped_and_counted_and_order_does_not_matter(features, dirty, 
     assert facts["row_digests"] == read(features / "features.json")["row_digests"]
 
 
+@pytest.mark.whole
 def test_nothing_but_the_features_is_left_in_the_bucket(dirty, bucket):
     assert dirty
     names = {blob.name for blob in bucket[0].list_blobs(prefix="features") if not blob.name.endswith("/")}
@@ -265,6 +269,7 @@ def not_csv(header, customers):
     }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("case", "said"),
     [
@@ -307,6 +312,7 @@ def test_bad_input_is_answered_in_one_line_and_leaves_nothing(answers, case, sai
     assert "\n" not in answers["runs"][case].strip()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", [*NOTES, "cr"])
 def test_every_row_of_well_formed_csv_is_kept(answers, features, name):
     assert answers["runs"][f"well-formed {name}"] == "done"
@@ -315,12 +321,14 @@ def test_every_row_of_well_formed_csv_is_kept(answers, features, name):
     assert facts["row_digest"] == read(features / "features.json")["row_digest"]
 
 
+@pytest.mark.whole
 def test_the_digest_of_the_data_is_the_one_of_stored_versions(features):
     assert read(features / "features.json")["row_digest"] == (
         "10a8115a9914ce2e66dae14c2a8a96da4f88d38fa7240bfe901935d8964df423"
     )
 
 
+@pytest.mark.whole
 def test_the_message_is_the_last_line_and_the_exit_code_tells_input_from_failure(spark, raw, features, tmp_path):
     given = ("--areas", raw / "areas.csv", "--customers", raw / "customers.csv")
     refused = spark.submit("src/transform.py", *given, "--output", tmp_path / "out", "--max-dropped", "x")
@@ -347,6 +355,7 @@ def baselines(spark, features, dirty, bucket, tmp_path_factory):
     return read(folder / "metrics.json"), json.loads(there.blob("gbt/metrics.json").download_as_text())
 
 
+@pytest.mark.whole
 def test_the_baseline_is_judged_on_the_test_part_and_reproducible(features, baselines):
     local, remote = baselines
     assert local == remote
@@ -386,6 +395,7 @@ print(json.dumps(measures(*map(np.array, json.load(sys.stdin)))))
     assert found["brier"] == pytest.approx(sum((p - y) ** 2 for y, p in both) / 200)
 
 
+@pytest.mark.whole
 def test_spark_maps_its_classes_and_has_the_settings_of_its_folder(spark, tmp_path):
     program = tmp_path / "settings.py"
     program.write_text(
@@ -434,6 +444,7 @@ done
     assert not list((tmp_path / "target" / "jars").iterdir())
 
 
+@pytest.mark.whole
 def test_a_connector_that_cannot_be_fetched_is_told_with_mavens_cause(spark, tmp_path):
     """No proxy listens there: Maven cannot even fetch its own plugin, and must say so, not what follows from it."""
     (tmp_path / "src").mkdir()
