@@ -553,7 +553,7 @@ def test_template_references_resolve_in_the_referenced_template_as_it_was_at_sub
                 task("wait"),
                 {"name": "call", "templateRef": {"name": "library", "template": "entry"}, "dependencies": ["wait"]},
             ),
-            sh("wait", "sleep 0.3"),
+            sh("wait", f"until [ -e {here.machine.state}/go ]; do sleep 0.02; done"),
             # The same name as one in the library: each stays in its own scope.
             sh("inner", "exit 9"),
         )
@@ -562,8 +562,8 @@ def test_template_references_resolve_in_the_referenced_template_as_it_was_at_sub
         here.workflows.register(json.loads(library("before")))
         here.workflows.register(json.loads(caller))
         here.workflows.submit({"metadata": {"name": "run"}, "spec": {"workflowTemplateRef": {"name": "caller"}}})
-        await asyncio.sleep(0.05)
         here.workflows.register(json.loads(library("after")))
+        (here.machine.state / "go").touch()
         workflow = await here.workflows.wait("run")
         assert node_of(workflow, "call")["outputs"]["parameters"] == [{"name": "w", "value": "before"}]
 

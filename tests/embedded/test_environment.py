@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import re
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +17,7 @@ from mlops.engines.embedded.platform import PlatformError
 from mlops.engines.embedded.scheduler import Resources, Scheduler
 from mlops.engines.embedded.state import Store
 from mlops.engines.embedded.tasks import Processes
-from tests.embedded.conftest import Engine, job, task
+from tests.embedded.conftest import Engine, eventually, job, task
 
 
 def _environment(text: str) -> dict[str, str]:
@@ -121,9 +121,13 @@ def test_code_that_changed_since_the_registration_is_not_run(engine: Engine, toy
     program = engine.checkout / "images" / "toy" / "main.sh"
     before = program.read_text()
     program.write_text(before + "true\n")
-    time.sleep(2.1)  # for so long the engine takes a hash for fresh
+
+    def failed() -> list[Any]:  # for some seconds the engine takes a hash for fresh
+        found = engine.finished(engine.dispatch("stale"))
+        return found if found[0]["ClientStatus"] == "failed" else []
+
     try:
-        (allocation,) = engine.finished(engine.dispatch("stale"))
+        (allocation,) = eventually(failed, "the notice of the change")
     finally:
         program.write_text(before)
     message = allocation["TaskStates"]["main"]["Events"][2]["DisplayMessage"]

@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -79,7 +78,7 @@ def test_a_killed_watchdog_is_replaced(own: Engine, tmp_path: Path) -> None:
     (first,) = _children(own, "watchdog.py")
     os.kill(first, signal.SIGKILL)
     eventually(lambda: _children(own, "watchdog.py") not in ([], [first]), "another watchdog")
-    time.sleep(0.2)  # it reads what lives before it can be needed
+    own.get("/v1/jobs")  # answered only when the supervisor has told the new one what lives
     os.kill(own.platform.pid, signal.SIGKILL)
     eventually(lambda: not any(map(alive, family)), "the end of the run's processes")
 

@@ -48,7 +48,9 @@ def test_what_was_stopped_as_its_turn_came_starts_nothing(tmp_path: Path) -> Non
         )
         async with scheduler.granted(Resources(1000, 1000)):
             running = asyncio.ensure_future(allocation.run())
-            await asyncio.sleep(0.01)  # it waits in the queue
+            async with asyncio.timeout(60):
+                while not scheduler._queue:  # noqa: ASYNC110 - the queue tells nobody
+                    await asyncio.sleep(0)
         allocation.stop()  # its turn has come, but it has not heard of it yet
         await running
         assert scheduler._free == scheduler.capacity

@@ -1,4 +1,4 @@
-"""The fast tests and the others: every mark is used, and what calls the tests chooses by the marks that there are."""
+"""How tests are chosen, and how they wait: marks are used, callers know them, and nothing sleeps for a fixed time."""
 
 import ast
 import fnmatch
@@ -30,6 +30,25 @@ def whole(path: Path) -> set[str] | None:
 @pytest.mark.parametrize("mark", MARKS)
 def test_every_mark_is_used(mark: str) -> None:
     assert [path for path in FILES if f"pytest.mark.{mark}" in path.read_text(encoding="utf-8")]
+
+
+def test_nothing_is_waited_for_by_a_fixed_time() -> None:
+    fixed = []
+    for path in sorted({*CHECKOUT.glob("tests/**/*.py"), *CHECKOUT.glob("images/*/tests/*.py")}):
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        inside = {
+            id(inner)
+            for loop in ast.walk(tree)
+            if isinstance(loop, ast.While | ast.For | ast.AsyncFor)
+            for inner in ast.walk(loop)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("time.sleep", "asyncio.sleep"):
+                line = text.splitlines()[node.lineno - 1]
+                if id(node) not in inside and ast.unparse(node.args[0]) != "0" and "stands for work" not in line:
+                    fixed.append(f"{path.relative_to(CHECKOUT)}:{node.lineno}")
+    assert fixed == [], "wait for the condition, with a bound; where a sleep is the work itself, say: # stands for work"
 
 
 def test_tests_are_chosen_by_a_mark_that_there_is_and_people_are_told() -> None:
