@@ -1,7 +1,6 @@
 """What the embedded engine executes, ignores and refuses: three lists, each field of which does what its list says."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,14 +8,13 @@ from hera.workflows import models as m
 
 from definitions.argo import models
 from definitions.typed import DefinitionError, Typed, parse
-from mlops.engines.embedded.argo import expressions, reference, support
+from mlops.engines.embedded.argo import expressions, support
 from mlops.engines.embedded.argo.expressions import ExpressionError
 from mlops.engines.embedded.argo.pods import requested
 from mlops.engines.embedded.argo.retries import duration
 from mlops.engines.embedded.errors import EmbeddedError
 from tests.argo.conftest import sh, template
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "embedded-argo.md"
 MODELS: dict[type[Typed], Any] = {
     models.Spec: m.WorkflowSpec,
     models.Template: m.Template,
@@ -138,10 +136,6 @@ def test_a_definition_that_would_not_run_as_written_is_refused(definition: dict[
         assert refused == []
     else:
         assert any(said in refusal for refusal in refused), refused
-
-
-def test_the_page_lists_what_the_code_does() -> None:
-    assert PAGE.read_text() == reference.page(), "write it again: python -m mlops.engines.embedded.argo.reference"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 
 from definitions.nomad.hcl import HclError, evaluate
 from mlops.engines.embedded.errors import EmbeddedError
-from mlops.engines.embedded.nomad import reference
 from mlops.engines.embedded.nomad.jobspec import PARTS, DockerConfig, Part, parse
 from mlops.engines.embedded.scheduler import Resources
 from tests.embedded.conftest import job, task
@@ -241,7 +240,3 @@ def test_a_tasks_restart_block_is_laid_over_the_groups() -> None:
     assert (first.restart.attempts, first.restart.delay) == (5, 90)
     assert second.restart is None
     assert (parsed.group[0].restart.attempts, parsed.group[0].restart.interval) == (1, 86400)
-
-
-def test_the_reference_page_is_what_the_code_says() -> None:
-    assert reference.PAGE.read_text() == reference.render(), "run python -m mlops.engines.embedded.nomad.reference"

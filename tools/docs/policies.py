@@ -1,7 +1,4 @@
-"""The generated references of policies: the catalogue of all rules, and the JSON Schema of `policy/stacks/*.yaml`.
-
-`python -m policy.reference` writes both.
-"""
+"""The generated references of policies: the catalogue of all rules, and the JSON Schema of `policy/stacks/*.yaml`."""
 
 import importlib
 import json
@@ -10,17 +7,14 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from infra.settings import ROOT, stacks
+from infra.settings import stacks
 from policy import rules
 from policy.rule import Level, Rule
 from policy.rules import ALL
 from policy.settings import Parameters, PolicySettings, load
 
-CATALOGUE = ROOT / "docs" / "reference" / "policies.md"
-SCHEMA = ROOT / "docs" / "reference" / "policy.schema.json"
-
 _HEADER = """\
-<!-- Written by: python -m policy.reference -->
+<!-- Written by: python -m tools.docs -->
 # Policies
 
 What a stack may not be: {number} rules, each with its reason and its fix. `mlops plan`, the tests and `pulumi preview
@@ -129,8 +123,3 @@ def _plain(text: str) -> str:
     """Text on one line; outside of code, what stands in angle brackets would be taken for HTML."""
     parts = " ".join(text.split()).split("`")
     return "`".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
-
-
-if __name__ == "__main__":
-    CATALOGUE.write_text(catalogue(), encoding="utf-8")
-    SCHEMA.write_text(schema(), encoding="utf-8")

@@ -1,6 +1,6 @@
 """The page of resource groups: what each component is set by, how large it may get, and who may do what because of it.
 
-`python -m inventory.groups` writes it. All of it is read: which settings a component uses from its source, the rest
+All of it is read: which settings a component uses from its source, the rest
 from the inventories of the stacks. A component of one name is one group, however many regions or clusters there are.
 """
 
@@ -22,9 +22,8 @@ from inventory.resources import Inventory
 from inventory.values import with_references
 from mlops.changes.figures import pairs, span
 
-PAGE = ROOT / "docs" / "reference" / "resource-groups.md"
 _HEADER = """\
-<!-- Written by: python -m inventory.groups -->
+<!-- Written by: python -m tools.docs -->
 # Resource groups
 
 Every component of the program: the settings that it reads ([stack-settings.md](stack-settings.md) says what they mean),
@@ -178,7 +177,3 @@ def _below(annotation: Any) -> type[BaseModel] | None:
         return annotation
     inner: Iterable[Any] = get_args(annotation)
     return next((model for model in map(_below, inner) if model), None)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")

@@ -1,16 +1,12 @@
-"""The page of resource groups is fresh, and says of every component what it reads, holds and allows."""
+"""The page of resource groups says of every component what it reads, holds and allows."""
 
 import re
 
 import pytest
 
 from inventory.permissions import permissions
-from mlops.changes import groups
 from tests.stack_inventories import inventory
-
-
-def test_the_page_is_fresh() -> None:
-    assert groups.PAGE.read_text(encoding="utf-8") == groups.page(inventory), "write it: python -m inventory.groups"
+from tools.docs import groups
 
 
 def test_the_page_has_every_component_and_every_grant() -> None:

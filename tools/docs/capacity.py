@@ -1,27 +1,26 @@
 """The page of capacity: what each stack has of machines, and what stays on while nothing runs, each with its reason.
 
-`python -m inventory.overnight` writes it. The figures are the inventories'; what a machine is there for, and what
+The figures are the inventories'; what a machine is there for, and what
 would let it go, is said here, for each kind of pool that the settings know. A pool that stays on and of which nothing
 is said is an error, so that no machine is paid for without a reason. Deliberately knows no price: Google's change, and
 differ by region and contract.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from infra.kubernetes.placement import SYSTEM
-from infra.settings import ROOT, Settings, load, stacks
-from infra.settings.nomad import ScalingSettings
+from infra.settings import Settings, load, stacks
+from infra.settings.nomad import ClientPoolSettings, ScalingSettings
 from inventory.capacity import Amount, Capacity, Pool, capacity
 from inventory.recorder import record
 from inventory.resources import Inventory
 from mlops.changes.figures import pairs, span
 
-PAGE = ROOT / "docs" / "reference" / "capacity.md"
 _NIGHT = 14
 """Hours, from six in the evening to eight in the morning."""
 _HEADER = f"""\
-<!-- Written by: python -m inventory.overnight -->
+<!-- Written by: python -m tools.docs -->
 # Capacity
 
 What each stack has of machines: at its smallest, which it has and costs while nothing runs, and at its largest. Read
@@ -83,19 +82,18 @@ def section(settings: Settings, inventory: Inventory) -> Iterator[str]:
         f"a night of them is {_hours(found)}:"
     )
     yield ""
-    why = reasons(settings)
     staying: dict[str, list[Pool]] = {}
     for pool in found.pools:
         if pool.minimum.machines or pool.minimum.disk_gb:
-            staying.setdefault(why[pool.name], []).append(pool)
-    for reason, pools in staying.items():
+            staying.setdefault(reason(settings, inventory, pool), []).append(pool)
+    for why, pools in staying.items():
         names = ", ".join(f"`{pool.name}`" for pool in pools)
         machines = Counter[str]()
         for pool in pools:
             machines[pool.machine_type or pool.kind] += pool.minimum.machines or 1
         what = ", ".join(f"{count} {kind}" for kind, count in machines.items())
         disk = sum(pool.minimum.disk_gb or 0 for pool in pools)
-        yield f"- {names}: {what}, {disk:g} GB of disks. {reason}"
+        yield f"- {names}: {what}, {disk:g} GB of disks. {why}"
     beside = Counter(resource.type for resource in inventory.resources)
     yield ""
     yield "| beside machines | how many | paid for |"
@@ -106,46 +104,66 @@ def section(settings: Settings, inventory: Inventory) -> Iterator[str]:
     yield "| logs and metrics | | by volume: [prices](https://cloud.google.com/stackdriver/pricing) |"
 
 
-def reasons(settings: Settings) -> Mapping[str, str]:
-    """Why each pool stays on that does, and what would let it go, by the pool's name."""
-    found: dict[str, str] = {}
-    for region, of in settings.nomad.regions.items():
-        at = f"nomad.regions.{region}"
-        count = of.servers.count
-        servers = (
-            f"The one server of Nomad region {region}: it keeps the jobs and starts the runs. There can be no fewer."
-            if count == 1
-            else f"The servers of Nomad region {region}: {count}, so that {count // 2} may be lost. "
-            f"`{at}.servers.count: 1` where some minutes without a Nomad are borne."
+def reason(settings: Settings, inventory: Inventory, pool: Pool) -> str:
+    """Why a pool stays on, and what would let it go.
+
+    Raises:
+        KeyError: Nothing is known of it.
+    """
+    keys = _keys(inventory, pool)
+    if region := settings.nomad.regions.get(keys.get("NomadPlatform", "")):
+        name, at = keys["NomadPlatform"], f"nomad.regions.{keys['NomadPlatform']}"
+        if "Servers" in keys:
+            return _of_servers(name, at, region.servers.count)
+        if "Clients" in keys:
+            return _of_clients(name, f"`{at}.pools.{keys['Clients']}.size", region.pools[keys["Clients"]])
+    for cluster in settings.kubernetes.clusters if settings.kubernetes else {}:
+        if "NodePools" in keys and keys["KubernetesPlatform"].startswith(f"{cluster}-"):
+            return _of_nodes(f"kubernetes.clusters.{cluster}", keys["NodePools"])
+    raise KeyError(pool.name)
+
+
+def _keys(inventory: Inventory, pool: Pool) -> dict[str, str]:
+    """The key that each component around a pool gave it: a component names what it has by its own name and a key."""
+    by_urn = {resource.urn: resource for resource in inventory.resources}
+    keys: dict[str, str] = {}
+    resource = by_urn[pool.urn]
+    while component := by_urn.get(resource.parent or ""):
+        keys[component.type.rpartition(":")[2]] = resource.name.removeprefix(f"{component.name}-")
+        resource = component
+    return keys
+
+
+def _of_servers(region: str, at: str, count: int) -> str:
+    if count == 1:
+        return f"The one server of Nomad region {region}: it keeps the jobs and starts the runs. There can be no fewer."
+    return (
+        f"The servers of Nomad region {region}: {count}, so that {count // 2} may be lost. "
+        f"`{at}.servers.count: 1` where some minutes without a Nomad are borne."
+    )
+
+
+def _of_clients(region: str, size: str, pool: ClientPoolSettings) -> str:
+    if pool.system:
+        return (
+            "Nomad Autoscaler and Prometheus, which start every other client: without them none would come. "
+            f"It goes where no pool of region {region} scales."
         )
-        found |= {f"nomad-{region}-servers-{number}": servers for number in range(count)}
-        for name, pool in of.pools.items():
-            size = f"`{at}.pools.{name}.size"
-            if pool.system:
-                reason = (
-                    "Nomad Autoscaler and Prometheus, which start every other client: without them none would come."
-                )
-                reason += f" It goes where no pool of region {region} scales."
-            elif isinstance(pool.size, ScalingSettings):
-                reason = (
-                    f"Trainings start there at once. {size}.min: 0` lets it go; the first then waits for a machine."
-                )
-            else:
-                reason = (
-                    f"Trainings start there at once, and nothing has to run that scales. {size}: {{min: 0, max: ...}}` "
-                    "lets it go while nothing trains, for a machine of a system pool that stays on instead."
-                )
-            found[f"nomad-{region}-clients-{name}"] = reason
-    for cluster, of in (settings.kubernetes.clusters if settings.kubernetes else {}).items():
-        at = f"kubernetes.clusters.{cluster}"
-        for name in of.node_pools:
-            found[f"kubernetes-{cluster}-pools-{name}"] = (
-                "Argo Workflows, the Spark Operator and GKE's own pods: without them no pod would be started and no "
-                f"other pool would grow. It goes with the cluster: remove `{at}`, and put it back."
-                if name == SYSTEM
-                else f"Kept warm: the first pod waits for no machine. `{at}.node_pools.{name}.min: 0` lets it go."
-            )
-    return found
+    if isinstance(pool.size, ScalingSettings):
+        return f"Trainings start there at once. {size}.min: 0` lets it go; the first then waits for a machine."
+    return (
+        f"Trainings start there at once, and nothing has to run that scales. {size}: {{min: 0, max: ...}}` "
+        "lets it go while nothing trains, for a machine of a system pool that stays on instead."
+    )
+
+
+def _of_nodes(at: str, pool: str) -> str:
+    if pool == SYSTEM:
+        return (
+            "Argo Workflows, the Spark Operator and GKE's own pods: without them no pod would be started and no "
+            f"other pool would grow. It goes with the cluster: remove `{at}`, and put it back."
+        )
+    return f"Kept warm: the first pod waits for no machine. `{at}.node_pools.{pool}.min: 0` lets it go."
 
 
 def _row(first: list[str], of: Pool | Capacity) -> str:
@@ -163,7 +181,3 @@ def _hours(found: Capacity) -> str:
     for pool in found.pools:
         machines[pool.machine_type or ""] += pool.minimum.machines or 0
     return ", ".join(f"{count * _NIGHT} hours of {kind}" for kind, count in sorted(machines.items()) if kind and count)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")

@@ -1,24 +1,18 @@
-"""The generated references of settings: the JSON Schema for editors, and the table of all keys.
-
-`python -m infra.settings.reference` writes both.
-"""
+"""The generated references of settings: the JSON Schema for editors, and the table of all keys."""
 
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.settings.reading import PROJECT, ROOT
+from infra.settings.reading import PROJECT
 from infra.settings.tree import Settings
-
-SCHEMA = ROOT / "docs" / "reference" / "stack.schema.json"
-TABLE = ROOT / "docs" / "reference" / "stack-settings.md"
 
 _STAND_IN = "x-stand-in"
 _ENCRYPTED = {"type": "object", "properties": {"secure": {"type": "string"}}, "required": ["secure"]}
 _TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true` or `false`"}
 
 _HEADER = """\
-<!-- Written by: python -m infra.settings.reference -->
+<!-- Written by: python -m tools.docs -->
 # Settings of a stack
 
 Every key of `stacks/Pulumi.<stack>.yaml` below `config`, without its namespace `hybrid-mlops:`. `<name>` is a name of
@@ -164,9 +158,3 @@ def _description(field: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
     text = field.get("description") or _resolved(field, whole).get("description", "")
     # Outside of code, what stands in angle brackets would be taken for HTML.
     return "`".join(part if i % 2 else part.replace("<", "&lt;") for i, part in enumerate(text.split("`")))
-
-
-if __name__ == "__main__":
-    SCHEMA.parent.mkdir(parents=True, exist_ok=True)
-    SCHEMA.write_text(schema(), encoding="utf-8")
-    TABLE.write_text(table(), encoding="utf-8")

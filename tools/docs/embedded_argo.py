@@ -1,7 +1,4 @@
-"""The page docs/reference/embedded-argo.md, made from `definitions` and the list in `support`.
-
-`python -m mlops.engines.embedded.argo.reference` writes it; a test holds it to the code.
-"""
+"""The reference page of what is executed of Argo, made from `definitions` and the list in `support`."""
 
 from pathlib import Path
 
@@ -10,7 +7,6 @@ from definitions.argo import models
 from definitions.typed import Typed
 from mlops.engines.embedded.argo import expressions, support
 
-_PAGE = Path(__file__).parents[4] / "docs" / "reference" / "embedded-argo.md"
 _BEGINNING = Path(__file__).with_suffix(".md")
 _REFUSED = """\
 ## Refused
@@ -60,8 +56,3 @@ def page() -> str:
         for reason, names in reasons.items():
             parts.append(f"| {title} | {', '.join(f'`{name}`' for name in names)} | {reason} |\n")
     return "".join([*parts, "\n", _REFUSED])
-
-
-if __name__ == "__main__":
-    _PAGE.parent.mkdir(parents=True, exist_ok=True)
-    _PAGE.write_text(page())
