@@ -1,15 +1,22 @@
-"""What planning and reviewing cost: each stack against the bare import of what it uses, and how every stage grows.
+"""What planning and reviewing cost: each stack against the bare import of what it uses, the command, how stages grow.
 
 In CPU seconds, children's included: what else a machine does at the time is no part of them.
 """
 
 import argparse
+import functools
 import importlib.util
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
+from pathlib import Path
 
+from infra.settings import ROOT
 from infra.settings import stacks as all_stacks
 from inventory.recorder import record
 from inventory.resources import Inventory
@@ -29,6 +36,7 @@ for module, kind in json.loads(sys.argv[1]):
 def options(parser: argparse.ArgumentParser) -> None:
     """What can be chosen."""
     parser.add_argument("--plans", type=int, default=3, help="how often each stack is planned (default: %(default)s)")
+    parser.add_argument("--against", type=Path, help="another checkout that is set up: its plan is measured in turn")
     parser.add_argument("--pools", type=int, nargs="*", default=[1, 10, 100], help="pools, and jobs, of planned stacks")
     sizes = [10, 100, 1_000, 10_000]
     parser.add_argument("--resources", type=int, nargs="*", default=sizes, help="sizes of compared stacks")
@@ -39,6 +47,7 @@ def measure(options: argparse.Namespace) -> None:
     """Measure all of it."""
     confine = confinement.problem() is None
     stacks(options.plans, confine=confine)
+    commands(options.plans, options.against)
     pools.measure(options.pools, options.plans, confine=confine)
     stages.measure(options.resources, options.steps)
 
@@ -65,6 +74,43 @@ def stacks(times: int, *, confine: bool) -> None:
         plan, bare = statistics.median(plans), statistics.median(imports)
         goal = "   (goal: at most 1.50)" if stack == "prod" else ""
         print(f"  {stack:<10} {plan:6.2f} s  {bare:6.2f} s  ratio {plan / bare:5.2f}{goal}", flush=True)
+
+
+def commands(times: int, against: Path | None) -> None:
+    """`mlops plan --stack prod`, alone, with --base, and with what a person runs after a change of a setting, in turn."""
+    plan = ["-c", "from mlops.cli.main import main; main()", "plan", "--stack", "prod"]
+    based = [*plan, "--base", "HEAD"]
+    tests = ["-m", "pytest", "-q", "tests/infra/test_settings.py", "tests/plan/test_program.py", "-k", "prod or schema"]
+    kept = tempfile.mkdtemp(prefix="mlops-bench-")
+    # What is asked for, where, with which cache, and the goal beside the first.
+    ways: dict[str, tuple[list[list[str]], Path, str, str]] = {
+        "plan": ([plan], ROOT, "", ""),
+        "plan --base, never planned": ([based], ROOT, "", "1.40 of seconds"),
+        "plan --base, planned before": ([based], ROOT, kept, "1.40"),
+        "a setting: plan --base, tests": ([based, tests], ROOT, kept, ""),
+    }
+    if against:
+        ways["plan, of the other checkout"] = ([plan], against, "", "0.60, of this by that")
+    figures: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    run = functools.partial(subprocess.run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    run([sys.executable, *based], cwd=ROOT, env=os.environ | {"MLOPS_CACHE": kept})
+    for turn in range(times):
+        for way in list(ways)[:: 1 if turn % 2 else -1]:
+            asked, folder, cache, _ = ways[way]
+            start, started = cpu(), time.monotonic()
+            for arguments in asked:
+                python = str(folder / ".venv" / "bin" / "python")
+                run([python, *arguments], cwd=folder, env=os.environ | {"MLOPS_CACHE": cache})
+            figures[way].append((cpu() - start, time.monotonic() - started))
+    shutil.rmtree(kept)
+    print("mlops plan --stack prod: CPU seconds and seconds, median and least, and against the plan alone")
+    first = [statistics.median(each) for each in zip(*figures["plan"], strict=True)]
+    for way, measured in figures.items():
+        columns = list(zip(*measured, strict=True))
+        seconds = "  ".join(f"{statistics.median(each):6.2f} {min(each):6.2f}" for each in columns)
+        ratios = " ".join(f"{statistics.median(each) / one:5.2f}" for each, one in zip(columns, first, strict=True))
+        goal = f"   (goal: at most {ways[way][3]})" if ways[way][3] else ""
+        print(f"  {way:<30} {seconds}  ratios {ratios}{goal}", flush=True)
 
 
 def classes(inventory: Inventory) -> list[tuple[str, str]]:
