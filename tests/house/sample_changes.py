@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from infra.settings import ROOT, stacks
 from tests.argo.test_how_to import files
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = "CONTRIBUTING.md"
 HEADING = "### The files of a change"
 # One process for all that is written, so that each stack's program runs once; where a change leaves a stack as it is,
@@ -179,9 +179,8 @@ def touched(kind: str, kept: Path) -> list[str]:
         for change in SAMPLES[kind]:
             change(root)
         environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
-        stacks = sorted(path.stem for path in root.glob("tests/inventories/*.yaml"))
-        changed = [stack for stack in stacks if stack == "dev" or kind not in OF_DEV]
-        modules = _generators(root, stacks if kind not in NO_PROGRAM else [])
+        changed = [] if kind in NO_PROGRAM else ["dev"] if kind in OF_DEV else sorted(stacks())
+        modules = [*([["tests.plan.inventories"]] if changed else []), ["tools.docs"]]
         command = [sys.executable, "-c", WRITE, json.dumps((str(kept), changed, modules))]
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{kind}: {done.stderr[-2000:]}"
@@ -209,21 +208,6 @@ def _expression(pattern: str) -> str:
     """`<name>` stands for one part of a path or of a name, `**` for any path below."""
     text = re.sub(r"<\w+>", "<>", pattern)
     return re.escape(text).replace(r"\*\*", ".+").replace("<>", r"[\w.-]+")
-
-
-def _generators(root: Path, stacks: list[str]) -> list[list[str]]:
-    """The modules that write inventories and pages, as these name them; without stacks, those that run no program."""
-    found = [["tests.plan.inventories", *stacks]] if stacks else []
-    for page in sorted(root.glob("docs/reference/*.md")):
-        head = page.read_text(encoding="utf-8")[:300]
-        written = re.search(r"(?:Written|Generated|Made) by:? `?python -m ([\w.]+)", head)
-        if written and written[1] != "tests.mutations" and (stacks or written[1].endswith("reference")):
-            module = written[1]
-            if not (root / f"{module.replace('.', '/')}.py").exists():
-                (file,) = (path.relative_to(root) for path in root.glob(f"*/*/{module.rpartition('.')[2]}.py"))
-                module = ".".join(file.with_suffix("").parts)
-            found.append([module])
-    return found
 
 
 def _git(folder: Path, *arguments: str) -> str:
