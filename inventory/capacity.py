@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from infra import machines
-from inventory.resources import UNKNOWN, Inventory, Resource
+from inventory.resources import UNKNOWN, Inventory, Model, Resource
 from inventory.values import at, every, number
 
 # A local SSD of Compute Engine is 375 GB: https://cloud.google.com/compute/docs/disks/local-ssd.
@@ -39,11 +39,7 @@ _AUTOSCALERS = ("gcp:compute/autoscaler:Autoscaler", "gcp:compute/regionAutoscal
 _CLUSTER = "gcp:container/cluster:Cluster"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Amount(_Model):
+class Amount(Model):
     """So much of everything; None where it is not known."""
 
     machines: int | None = Field(description="Machines.")
@@ -52,7 +48,7 @@ class Amount(_Model):
     disk_gb: float | None = Field(description="Disks, boot disks and local SSDs among them, in GB.")
 
 
-class Pool(_Model):
+class Pool(Model):
     """Machines of one kind."""
 
     name: str = Field(description="The resource's logical name.")
@@ -68,7 +64,7 @@ class Pool(_Model):
     maximum: Amount = Field(description="The whole pool at its largest.")
 
 
-class Capacity(_Model):
+class Capacity(Model):
     """A stack's pools and their sums."""
 
     pools: list[Pool] = Field(description="By kind and name.")
@@ -77,7 +73,7 @@ class Capacity(_Model):
     unknown: list[str] = Field(description="Names of pools of which something is not known, so missing in the sums.")
 
 
-class PoolChange(_Model):
+class PoolChange(Model):
     """A pool before and after."""
 
     name: str = Field(description="The pool's name.")
@@ -319,32 +315,20 @@ def _instance_disks(inputs: Mapping[str, Any]) -> float | None:
     return None if boot is None else boot + _LOCAL_SSD * len(every(inputs, "scratchDisks"))
 
 
-def _product(count: float | None, zones: int | None) -> float | None:
-    # Nothing in any number of zones is nothing.
+def _product(count: float | None, each: float | None) -> float | None:
+    # None of whatever is nothing.
     if count == 0:
         return 0
-    return None if count is None or zones is None else count * zones
+    return None if count is None or each is None else count * each
 
 
 def _times(each: Amount, count: float | None) -> Amount:
-    def total(value: float | None) -> float | None:
-        if count == 0:
-            return 0
-        return None if value is None or count is None else value * count
-
-    return Amount(
-        machines=None if count is None else int(count),
-        vcpu=total(each.vcpu),
-        memory_gb=total(each.memory_gb),
-        disk_gb=total(each.disk_gb),
-    )
+    total = {name: _product(count, value) for name, value in each if name != "machines"}
+    return Amount(machines=None if count is None else int(count), **total)
 
 
 def _sum(amounts: Iterator[Amount]) -> Amount:
-    found = list(amounts)
-    return Amount(
-        machines=sum(amount.machines or 0 for amount in found),
-        vcpu=sum(amount.vcpu or 0 for amount in found),
-        memory_gb=sum(amount.memory_gb or 0 for amount in found),
-        disk_gb=sum(amount.disk_gb or 0 for amount in found),
+    parts = list(amounts)
+    return Amount.model_validate(
+        {name: sum(getattr(part, name) or 0 for part in parts) for name in Amount.model_fields}
     )

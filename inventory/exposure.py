@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from inventory.permissions import permissions
-from inventory.resources import UNKNOWN, Inventory, Resource
+from inventory.resources import UNKNOWN, Inventory, Model, Resource
 from inventory.values import at, every
 
 ANYWHERE = "anywhere"
@@ -25,10 +25,8 @@ _GOOGLE = {
 }
 
 
-class Exposure(BaseModel):
+class Exposure(Model):
     """One way in."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(description="From where: a range, a service account, a tag, or `anywhere`.")
     target: str = Field(description="To what.")

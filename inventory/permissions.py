@@ -10,17 +10,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from definitions.nomad import hcl
-from inventory.resources import UNKNOWN, Inventory, Resource
+from inventory.resources import UNKNOWN, Inventory, Model, Resource
 from inventory.values import at, every
 
 
-class Grant(BaseModel):
+class Grant(Model):
     """One principal, one role, one resource."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     principal: str = Field(description="Who, as the system that decides writes it.")
     role: str = Field(description="What they may do: a role, or verbs on kinds of objects.")

@@ -13,11 +13,13 @@ SECRET = "[secret]"  # noqa: S105  a marker
 """Stands for a value that is marked secret; the value itself is nowhere in an inventory."""
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """What is read out of an inventory, or is one: no field more, none changed."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Resource(_Model):
+class Resource(Model):
     """One registered resource, as the program sent it."""
 
     type: str = Field(description="Type token, such as nomad:index/job:Job.")
@@ -49,7 +51,7 @@ class Resource(_Model):
     version: str | None = Field(default=None, description="The provider's pinned version.")
 
 
-class Inventory(_Model):
+class Inventory(Model):
     """Everything that one run of the program registered."""
 
     stack: str = Field(description="The stack's name.")

@@ -77,7 +77,7 @@ def stacks(times: int, *, confine: bool) -> None:
 
 
 def commands(times: int, against: Path | None) -> None:
-    """`mlops plan --stack prod`, alone, with --base, and with what a person runs after a change of a setting, in turn."""
+    """`mlops plan --stack prod`, alone, with --base, and with the tests of a setting, in turn."""
     plan = ["-c", "from mlops.cli.main import main; main()", "plan", "--stack", "prod"]
     based = [*plan, "--base", "HEAD"]
     tests = ["-m", "pytest", "-q", "tests/infra/test_settings.py", "tests/plan/test_program.py", "-k", "prod or schema"]
