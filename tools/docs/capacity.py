@@ -69,21 +69,21 @@ def section(settings: Settings, inventory: Inventory) -> Iterator[str]:
     Raises:
         KeyError: A pool stays on of which nothing is known.
     """
-    found = capacity(inventory)
+    whole = capacity(inventory)
     yield "| pool | machine | machines | vCPU | memory, GB | disk, GB |"
     yield "| --- " * 6 + "|"
-    for pool in found.pools:
+    for pool in whole.pools:
         yield _row([f"`{pool.name}`", f"{pool.machine_type or pool.kind}{' (spot)' if pool.spot else ''}"], pool)
-    yield _row(["**together**", ""], found)
-    least = found.minimum
+    yield _row(["**together**", ""], whole)
+    least = whole.minimum
     yield ""
     yield (
         f"**While nothing runs** {least.machines} machines with {_amounts(least)} stay on; "
-        f"a night of them is {_hours(found)}:"
+        f"a night of them is {_hours(whole)}:"
     )
     yield ""
     staying: dict[str, list[Pool]] = {}
-    for pool in found.pools:
+    for pool in whole.pools:
         if pool.minimum.machines or pool.minimum.disk_gb:
             staying.setdefault(reason(settings, inventory, pool), []).append(pool)
     for why, pools in staying.items():
@@ -166,8 +166,8 @@ def _of_nodes(at: str, pool: str) -> str:
     return f"Kept warm: the first pod waits for no machine. `{at}.node_pools.{pool}.min: 0` lets it go."
 
 
-def _row(first: list[str], of: Pool | Capacity) -> str:
-    spans = [span(low, high) for low, high in pairs(of.minimum, of.maximum)]
+def _row(first: list[str], amounts: Pool | Capacity) -> str:
+    spans = [span(low, high) for low, high in pairs(amounts.minimum, amounts.maximum)]
     return f"| {' | '.join([*first, *spans])} |"
 
 
@@ -175,9 +175,9 @@ def _amounts(amount: Amount) -> str:
     return f"{amount.vcpu:g} vCPU, {amount.memory_gb:g} GB of memory and {amount.disk_gb:g} GB of disks"
 
 
-def _hours(found: Capacity) -> str:
+def _hours(stack: Capacity) -> str:
     """Hours of a night, by machine type."""
     machines = Counter[str]()
-    for pool in found.pools:
+    for pool in stack.pools:
         machines[pool.machine_type or ""] += pool.minimum.machines or 0
     return ", ".join(f"{count * _NIGHT} hours of {kind}" for kind, count in sorted(machines.items()) if kind and count)

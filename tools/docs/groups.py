@@ -59,7 +59,11 @@ def page(recorded: Callable[[str], Inventory] = record) -> str:
 
 
 def _components(inventory: Inventory) -> Iterator[str]:
-    return (one.type for one in inventory.resources if not one.custom and one.type.startswith(f"{PROJECT}:"))
+    return (
+        resource.type
+        for resource in inventory.resources
+        if not resource.custom and resource.type.startswith(f"{PROJECT}:")
+    )
 
 
 def _group(token: str, inventories: Mapping[str, Inventory], largest: str) -> str:
@@ -67,7 +71,11 @@ def _group(token: str, inventories: Mapping[str, Inventory], largest: str) -> st
     path, description, keys = _source(name)
     inventory = inventories[largest]
     inside = _inside(inventory, token)
-    types = Counter(one.type.rpartition(":")[2] for one in inventory.resources if one.urn in inside and one.custom)
+    types = Counter(
+        resource.type.rpartition(":")[2]
+        for resource in inventory.resources
+        if resource.urn in inside and resource.custom
+    )
     held = ", ".join(f"{count} {kind}" for kind, count in sorted(types.items())) or "other groups only"
     lines = [
         f"## {layer}: {name}",
@@ -91,8 +99,8 @@ def _group(token: str, inventories: Mapping[str, Inventory], largest: str) -> st
 
 def _inside(inventory: Inventory, token: str) -> set[str]:
     """The resources directly below components of a type."""
-    own = {one.urn for one in inventory.resources if one.type == token}
-    return {one.urn for one in inventory.resources if one.parent in own}
+    own = {resource.urn for resource in inventory.resources if resource.type == token}
+    return {resource.urn for resource in inventory.resources if resource.parent in own}
 
 
 def _capacity_rows(token: str, inventories: Mapping[str, Inventory]) -> Iterator[str]:
