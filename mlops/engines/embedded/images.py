@@ -90,57 +90,43 @@ class Images:
     async def prepare(self, image: Image, processes: Processes, log: Path, said: Callable[[str], None]) -> None:
         """Install what the image's lock file names, unless that is in place. Safe to interrupt and to run side by side.
 
-        Args:
-          image: From `resolve`.
-          processes: That runs the installer.
-          log: Where the installer's output goes.
-          said: Is told when something is installed.
+        Its output goes to `log`; `said` is told when something is installed.
 
         Raises:
           EmbeddedError: The installer failed.
         """
-        installers = [
-            (
-                _node_missing,
-                "npm ci",
-                ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-                _node_done,
-            ),
+        npm = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+        sync = ("pip", "sync", "--compile-bytecode", "--require-hashes", "--allow-empty-requirements")
+        installers = (
+            # npm's copy leaves out linked packages in some releases (seen with npm 9): it cannot be the only sign.
+            (_node_missing, "npm ci", [npm], _NODE_MARK, "package-lock.json"),
             (
                 _python_missing,
                 "uv pip sync",
-                _uv(
-                    "pip",
-                    "sync",
-                    "--compile-bytecode",
-                    "--require-hashes",
-                    "--allow-empty-requirements",
-                    "--python",
-                    ".venv/bin/python",
-                    "requirements.txt",
-                ),
-                _venv_done,
+                [
+                    _uv("venv", "--quiet", "--allow-existing", ".venv"),
+                    _uv(*sync, "--python", ".venv/bin/python", "requirements.txt"),
+                ],
+                _PYTHON_MARK,
+                "requirements.txt",
             ),
-        ]
-        for missing, what, argv, done in installers:
+        )
+        for missing, what, commands, mark, lock in installers:
             if not missing(image.folder):
                 continue
             async with self._locks.setdefault(str(image.folder), asyncio.Lock()), _file_lock(image.folder):
                 if not missing(image.folder):
                     continue
                 said(f"{what} in images/{image.folder.name}")
-                commands = [argv]
-                if done is _venv_done:
-                    commands.insert(0, _uv("venv", "--quiet", "--allow-existing", ".venv"))
                 for command in commands:
                     # An installer is set-up, not a task: it needs the user's proxy, registry and cache settings.
-                    end = await processes.run(Command(tuple(command), dict(os.environ), image.folder, log, log))
+                    end = await processes.run(Command(command, dict(os.environ), image.folder, log, log))
                     if end.code:
                         raise EmbeddedError(
                             f"{what} failed in images/{image.folder.name} with exit code {end.code}; its output is in"
                             f" {log}"
                         )
-                done(image.folder)
+                _mark(image.folder / mark, image.folder / lock)
 
 
 def _content_hash(checkout: Path, folder: str) -> str:
@@ -152,9 +138,9 @@ def _content_hash(checkout: Path, folder: str) -> str:
         raise EmbeddedError(str(error)) from error
 
 
-def _uv(*arguments: str) -> list[str]:
+def _uv(*arguments: str) -> tuple[str, ...]:
     beside = Path(sys.prefix) / "bin" / "uv"
-    return [str(beside) if beside.exists() else shutil.which("uv") or "uv", *arguments]
+    return (str(beside) if beside.exists() else shutil.which("uv") or "uv", *arguments)
 
 
 @asynccontextmanager
@@ -184,30 +170,17 @@ def _node_missing(folder: Path) -> bool:
         return True
 
     def same(name: str) -> bool:
-        return have.get(name, {}).get("version") == want[name].get("version") and have.get(name, {}).get(
-            "integrity"
-        ) == want[name].get("integrity")
+        installed_package = have.get(name, {})
+        return all(installed_package.get(key) == want[name].get(key) for key in ("version", "integrity"))
 
-    needed = [
-        name
-        for name, package in want.items()
-        if name and not package.get("optional") and not package.get("link") and not package.get("dev")
-    ]
-    return not all(same(name) for name in needed) or any(name not in want for name in have)
-
-
-def _node_done(folder: Path) -> None:
-    # npm's copy leaves out linked packages in some releases (seen with npm 9), so it cannot be the only sign.
-    _mark(folder / _NODE_MARK, folder / "package-lock.json")
+    left_out = ("optional", "link", "dev")
+    needed = [name for name, package in want.items() if name and not any(package.get(key) for key in left_out)]
+    return not all(map(same, needed)) or any(name not in want for name in have)
 
 
 def _python_missing(folder: Path) -> bool:
     lock = folder / "requirements.txt"
     return lock.exists() and not _marked(folder / _PYTHON_MARK, lock)
-
-
-def _venv_done(folder: Path) -> None:
-    _mark(folder / _PYTHON_MARK, folder / "requirements.txt")
 
 
 def _mark(mark: Path, lock: Path) -> None:
