@@ -196,11 +196,7 @@ def files(jobs: Path) -> dict[str, Path]:
 
 
 def load(path: Path) -> Pipeline:
-    """Read a pipeline's declaration.
-
-    Raises:
-        ParameterError: The file cannot be used.
-    """
+    """Read a pipeline's declaration."""
     from definitions import documents
 
     origin = "/".join(path.parts[-3:])

@@ -73,12 +73,7 @@ def plain(value: Any) -> Any:
 
 
 def clean(text: str, keep: str = "") -> str:
-    """Text of others for a terminal: without credentials in addresses, and with control characters as escapes.
-
-    Args:
-        text: The text.
-        keep: Control characters that stay, such as line breaks.
-    """
+    """Text of others for a terminal: without credentials in addresses, and with control characters as escapes."""
     return printable(without_address_credentials(text), keep)
 
 

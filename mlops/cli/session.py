@@ -77,11 +77,7 @@ class Session:
         return platform
 
     def engine(self, pipeline: str) -> Engine:
-        """The engine that runs a pipeline.
-
-        Args:
-            pipeline: One of those that `parameters.files` finds.
-        """
+        """The engine that runs a pipeline."""
         from mlops import parameters
 
         folder = parameters.files(paths.CHECKOUT / "jobs")[pipeline].parent
@@ -132,12 +128,7 @@ class Session:
         return Registry(self.models)
 
     def defaults(self, pipeline: str, declared: Collection[str]) -> dict[str, str]:
-        """What the stack, and else the engine, gives for a run's parameters.
-
-        Args:
-            pipeline: Its name.
-            declared: The parameters that it has.
-        """
+        """What the stack, and else the engine, gives for a run's parameters."""
         job = self.settings.jobs.get(pipeline)
         supplied = {"data_url": f"salesforce+{self.platform.feed_url}"} if self.platform else {}
         # The stack's are not filtered: one that the pipeline does not have is a mistake in the stack file, to be told.

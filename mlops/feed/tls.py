@@ -11,9 +11,6 @@ from collections.abc import Iterable
 def make_tls(hostnames: Iterable[str]) -> tuple[ssl.SSLContext, bytes]:
     """Make a server's SSL context, and the authority with which clients check it.
 
-    Args:
-      hostnames: Names and addresses that the certificate is for.
-
     Returns:
       The context, and the authority's certificate in PEM. The private keys are in the memory of this process only.
     """

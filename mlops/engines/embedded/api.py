@@ -46,11 +46,7 @@ async def errors(
 
 
 async def body_of(request: web.Request) -> dict[str, object]:
-    """The JSON object that a request carries.
-
-    Raises:
-      EmbeddedError: It is not one.
-    """
+    """The JSON object that a request carries."""
     try:
         found = json.loads(await request.read() or b"{}")
     except ValueError as error:
@@ -61,11 +57,7 @@ async def body_of(request: web.Request) -> dict[str, object]:
 
 
 def flag(request: web.Request, name: str) -> bool:
-    """A query parameter that is true or false, in any spelling that Go accepts.
-
-    Raises:
-      EmbeddedError: It is neither.
-    """
+    """A query parameter that is true or false, in any spelling that Go accepts."""
     value = request.query.get(name, "").lower()
     if value not in ("", "1", "t", "true", "0", "f", "false"):
         raise EmbeddedError(f"failed to parse {name} field to boolean")

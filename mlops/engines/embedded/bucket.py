@@ -70,11 +70,7 @@ class Bucket:
         return "http://{}:{}".format(*self._listening.getsockname())
 
     async def start(self) -> None:
-        """Start on a free port, which stays the same for as long as the platform runs.
-
-        Raises:
-          EmbeddedError: It does not start.
-        """
+        """Start on a free port, which stays the same for as long as the platform runs."""
         for folder in (self._folder, self._root):
             folder.mkdir(exist_ok=True)
         self._listening = socket.create_server(("127.0.0.1", 0))

@@ -71,11 +71,7 @@ class Passed(NamedTuple):
 
 
 def bucket_name(text: str) -> str:
-    """A bucket's name.
-
-    Raises:
-      RefusedError: It is none.
-    """
+    """A bucket's name."""
     if not _BUCKET.fullmatch(text):
         raise RefusedError(400, f"invalid bucket name {text[:300]!r}")
     return text
@@ -154,11 +150,7 @@ async def _relayed(request: web.BaseRequest, said: aiohttp.ClientResponse) -> we
 
 
 async def _passed(request: web.BaseRequest) -> Passed:
-    """What of a request is passed on.
-
-    Raises:
-      RefusedError: Nothing is.
-    """
+    """What of a request is passed on."""
     path, _, text = request.raw_path.partition("?")
     try:
         segments = [unquote(part, errors="strict") for part in path.split("/")[1:]]
@@ -206,11 +198,7 @@ def _places(*places: tuple[str, str]) -> None:
 
 
 def _one(query: Iterable[tuple[str, str]], name: str) -> str:
-    """The value of a parameter; empty where it is not given.
-
-    Raises:
-      RefusedError: It is given more than once.
-    """
+    """The value of a parameter; empty where it is not given."""
     values = [value for key, value in query if key == name]
     if len(values) > 1:
         raise RefusedError(400, f"the parameter {name} is given more than once")
@@ -221,9 +209,6 @@ async def _upload(request: web.BaseRequest, query: list[tuple[str, str]], header
     """The name of the object that an upload makes, and the body to send.
 
     A name in the query is the one that counts, so what a body says of it is of no effect once it stands there.
-
-    Raises:
-      RefusedError: It is no upload that is understood.
     """
     name, kind = _one(query, "name"), _one(query, "uploadType")
     if _one(query, "upload_id") or kind not in ("media", "multipart", "resumable"):

@@ -91,9 +91,6 @@ class Images:
         """Install what the image's lock file names, unless that is in place. Safe to interrupt and to run side by side.
 
         Its output goes to `log`; `said` is told when something is installed.
-
-        Raises:
-          EmbeddedError: The installer failed.
         """
         npm = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
         sync = ("pip", "sync", "--compile-bytecode", "--require-hashes", "--allow-empty-requirements")

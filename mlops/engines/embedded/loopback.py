@@ -43,12 +43,7 @@ class Peers:
         self._netlink = netlink or question()
 
     def uid(self, peer: tuple[str, int], own: tuple[str, int]) -> int | None:
-        """The user whose process holds the other end; None where no process does.
-
-        Args:
-            peer: Address and port of the other end.
-            own: Address and port of this end.
-        """
+        """The user whose process holds the other end; None where no process does."""
         addresses = [socket.inet_aton(address) for address, _ in (peer, own)]
         # The question is for the other end's own socket, so its address comes first.
         ports = _PORTS.pack(peer[1], own[1])

@@ -150,11 +150,6 @@ def find(state: Path) -> Platform | None:
 def register(platform: Platform, jobspec: str, variables: Mapping[str, str]) -> str:
     """Register a Nomad job and give its id.
 
-    Args:
-      platform: Where.
-      jobspec: The job file's text.
-      variables: Values of its HCL variables.
-
     Raises:
       PlatformError: It was refused, in the engine's own words.
     """
@@ -164,11 +159,7 @@ def register(platform: Platform, jobspec: str, variables: Mapping[str, str]) -> 
 
 
 def register_definition(platform: Platform, definition: Mapping[str, Any]) -> str:
-    """Register a WorkflowTemplate or CronWorkflow and give its kind and name.
-
-    Raises:
-      PlatformError: It was refused, in the engine's own words.
-    """
+    """Register a WorkflowTemplate or CronWorkflow and give its kind and name."""
     kind, name = definition["kind"], definition["metadata"]["name"]
     path, member = _DEFINITIONS[kind]
     namespace = definition["metadata"].get("namespace", "default")
@@ -177,11 +168,7 @@ def register_definition(platform: Platform, definition: Mapping[str, Any]) -> st
 
 
 def artifacts_in(platform: Platform, bucket: str) -> None:
-    """Say in which bucket the steps of workflows leave what they hand on.
-
-    Raises:
-      PlatformError: It was refused.
-    """
+    """Say in which bucket the steps of workflows leave what they hand on."""
     _send("PUT", f"{platform.argo_address}/api/v1/artifact-repository", {"bucket": bucket})
 
 

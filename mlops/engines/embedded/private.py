@@ -31,12 +31,7 @@ def folder(path: Path) -> None:
 
 
 def check(path: Path) -> None:
-    """Make sure that a folder is this user's own and nobody else's to write.
-
-    Raises:
-      UnsafeError: It is not.
-      OSError: There is none.
-    """
+    """Make sure that a folder is this user's own and nobody else's to write."""
     link, found = path.lstat(), path.stat()
     for each in (link, found):
         if each.st_uid != os.geteuid():
@@ -77,10 +72,6 @@ def opened(path: Path, mode: str) -> IO[bytes]:
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold a lock, which is a file, for as long as the block runs.
-
-    Args:
-      path: The file.
-      wait: Whether to wait for whoever holds it.
 
     Raises:
       BlockingIOError: Somebody else holds it.

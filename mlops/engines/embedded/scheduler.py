@@ -91,11 +91,7 @@ class Scheduler:
         return next(self._numbers)
 
     def check(self, need: Resources, what: str) -> None:
-        """Refuse what could never start.
-
-        Raises:
-          EmbeddedError: The machine is too small.
-        """
+        """Refuse what could never start."""
         if not need.fits(self.capacity):
             raise EmbeddedError(
                 f"{what} asks for {need.cpu} MHz and {need.memory} MiB, and this machine has {self.capacity.cpu} MHz"
