@@ -88,6 +88,7 @@ def test_a_planted_program_finds_nothing_and_changes_nothing(
     assert (version / "model/model.json").read_text() == "{}"
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("source", "limit", "value"),
     [

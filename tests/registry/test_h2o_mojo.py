@@ -125,6 +125,7 @@ def test_the_images_own_python_scores_where_there_is_one(packager: Path) -> None
     assert h2o_mojo.command(Path("/v"))[0] == str(packager / ".venv/bin/python")
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(not PRIMED.exists(), reason=f"{PRIMED} is missing: run `make setup`")
 def test_a_real_library_is_verified_and_predicts(registry: Registry, tmp_path: Path) -> None:
     fixture, output = PACKAGER / "fixture", tmp_path / "package"
