@@ -41,6 +41,7 @@ COPIED = (
     "jobs",
     "images",
     "mlops",
+    "registry",
     "requirements",
     "pyproject.toml",
     "Pulumi.yaml",
