@@ -29,7 +29,9 @@ PREDECESSORS = {
     "build": ["select"],
     "evaluate": ["build"],
     "store": ["evaluate", "baseline"],
-    "verify": ["store"],
+    "fetch": ["store"],
+    "score": ["fetch"],
+    "verify": ["score"],
     "record": ["verify"],
 }
 """What each step waits for, for the longest chain."""
@@ -113,7 +115,13 @@ class ByHand:
             *("--baseline", str(here / "baseline"), "--parameters", parameters),
             **environment,
         )
-        used["verify"] = self._run("registry", "mlops-registry", "verify", **environment)
+        version_folder, scored = str(here / "version"), str(here / "scored")
+        used["fetch"] = self._run("registry", "mlops-registry", "fetch", "--output", version_folder, **environment)
+        used["score"] = self._run(
+            *("registry", "mlops-registry", "score", "--input", version_folder, "--output", scored),
+            MLOPS_CONFINEMENT="container",
+        )
+        used["verify"] = self._run("registry", "mlops-registry", "record", "--input", scored, **environment)
         used["record"] = self._run(
             "registry",
             *("python", "src/lineage.py", "--status", "Succeeded", "--started", "2026-01-01T00:00:00Z"),
