@@ -50,6 +50,7 @@ check: setup ## Check style, types and syntax
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/pyright
+	.venv/bin/lint-imports
 	@git ls-files 'images/*.js' 'images/*.mjs' 'tests/*.mjs' | while read -r file; do node --check "$$file" || exit 1; done
 	sh -n tools/lock && bash -n .ci/run
 	.venv/bin/shellcheck tools/lock .ci/run $(SCRIPTS)

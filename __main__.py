@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pulumi
 
-from infra import engines, next_steps, providers, settings
-from infra.workloads import pipelines
+from infra import engines, next_steps, pipelines, providers, settings
 from infra.workloads.nomad_jobs import NomadJobs
 from infra.workloads.workflow_templates import WorkflowTemplates
 

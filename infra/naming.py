@@ -16,6 +16,8 @@ REGISTRIES = {
     "quay.io": "https://quay.io",
 }
 """The public registries that a stack pulls from, and their addresses."""
+GOOGLE_AUDIENCE = "google"
+"""The name and the audience of a Nomad task's `identity` block that is for Google Cloud."""
 
 
 def job_id(folder: str) -> str:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from definitions import documents
-from infra import naming
+from infra import naming, pipelines
 from infra.kubernetes import names
 from infra.settings import Settings
 from infra.settings.kubernetes import ClusterSettings
-from infra.workloads import pipelines
 
 
 def next_steps(stack: str, settings: Settings, root: Path) -> list[str]:

@@ -13,8 +13,6 @@ from infra.settings import PROJECT, Settings, SettingsError
 if TYPE_CHECKING:
     import pulumi_kubernetes
 
-    from infra.nomad.api import Later
-
 
 def provisioning(settings: Settings) -> Mapping[str, pulumi.ProviderResource]:
     """The providers of all that a stack provisions: Google Cloud, and what makes its names, keys and certificates.
@@ -54,14 +52,22 @@ def nomad(settings: Settings) -> pulumi_nomad.Provider:
     return pulumi_nomad.Provider("nomad", address=address, ca_pem=settings.nomad.ca_pem)
 
 
-def nomad_region(name: str, later: "Later", opts: pulumi.ResourceOptions) -> pulumi_nomad.Provider:
+def nomad_region(
+    name: str,
+    region: str,
+    address: str,
+    *,
+    ca_pem: pulumi.Input[str],
+    token: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> pulumi_nomad.Provider:
     """The provider of a Nomad region that the stack provisions."""
     return pulumi_nomad.Provider(
         name,
-        address=later.address,
-        region=later.region,
-        ca_pem=later.ca_pem,
-        secret_id=later.token,
+        address=address,
+        region=region,
+        ca_pem=ca_pem,
+        secret_id=token,
         # Whatever a person's shell is pointed at, jobs go here.
         ignore_env_vars={"NOMAD_NAMESPACE": True, "NOMAD_REGION": True},
         opts=opts,

@@ -155,8 +155,16 @@ def labelled(body: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
 
 @dataclass(frozen=True)
 class Jobspec:
-    """A parsed jobspec."""
+    """A parsed jobspec.
 
+    Attributes:
+        origin: What messages begin with: the file that it is from.
+        id: The job's id.
+        variables: Its HCL variables, by name.
+        body: What stands in the job, with expressions as text.
+    """
+
+    origin: str
     id: str
     variables: Mapping[str, Variable]
     body: Mapping[str, Any]
@@ -182,7 +190,9 @@ class Jobspec:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
-            raise JobspecError(f"{where} is {first['input']!r}, so the job has no place; {first['msg']}") from None
+            raise JobspecError(
+                f"{self.origin}: {where} is {first['input']!r}, so the job cannot be registered; {first['msg']}"
+            ) from None
 
 
 def _task(name: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,4 +232,4 @@ def parse(text: str, origin: str) -> Jobspec:
             required="default" not in body,
             default=body.get("default"),
         )
-    return Jobspec(id=jobs[0][0], variables=variables, body=jobs[0][1])
+    return Jobspec(origin, id=jobs[0][0], variables=variables, body=jobs[0][1])

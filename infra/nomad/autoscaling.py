@@ -14,15 +14,14 @@ import pulumi_nomad
 from pulumi_gcp import projects
 
 from definitions.nomad import jobspec
-from infra import naming
-from infra.nomad import agent, boot
+from infra import naming, pipelines
+from infra.nomad import agent, boot, job_fit
 from infra.nomad.access import PLATFORM
 from infra.nomad.accounts import NomadAccounts
 from infra.nomad.clients import group_name
 from infra.nomad.place import Place
 from infra.settings import PROJECT, ROOT, Settings
 from infra.settings.nomad import ClientPoolSettings, ScalingSettings
-from infra.workloads import pipelines, placement
 
 PROMETHEUS = "docker.io/prom/prometheus:v3.13.1"
 """Tag v3.13.1 (July 2026)."""
@@ -77,7 +76,7 @@ def policies(settings: Settings, region: str, specs: Sequence[jobspec.Jobspec]) 
         specs: The jobs.
     """
     of = settings.nomad.regions[region]
-    jobs = [(spec.id, placement.pools(spec, of, settings), placement.groups(spec, settings)) for spec in specs]
+    jobs = [(spec.id, job_fit.pools(spec, of, settings), job_fit.groups(spec, settings)) for spec in specs]
     blocks = []
     for name, pool in of.scaled.items():
         assert isinstance(pool.size, ScalingSettings) and settings.gcp  # noqa: S101, PT018  that is what scales

@@ -16,13 +16,12 @@ from pulumi_gcp import iam
 
 from infra import naming, outputs
 from infra.nomad.api import gone
-from infra.nomad.place import AUDIENCE
 from infra.settings import PROJECT, Settings
 
 
 def subject(region: str, namespace: str, job: str, group: str, task: str) -> str:
     """What a task is called in its token. Every run of a parameterized job has the same, its job's."""
-    return f"{region}:{namespace}:{job}:{group}:{task}:{AUDIENCE}"
+    return f"{region}:{namespace}:{job}:{group}:{task}:{naming.GOOGLE_AUDIENCE}"
 
 
 def jwks_json(keys: list[dict[str, Any]]) -> str:
@@ -93,7 +92,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
             attribute_condition=f'assertion.sub.startsWith("{region}:")',
             oidc=iam.WorkloadIdentityPoolProviderOidcArgs(
                 issuer_uri=naming.nomad_issuer(self._settings, region),
-                allowed_audiences=[AUDIENCE],
+                allowed_audiences=[naming.GOOGLE_AUDIENCE],
                 jwks_json=jwks_json([_NO_KEY]) if gone() else _keys(provider, after),
             ),
             # A Nomad that is gone cannot be asked, so what Google has of its keys stays.
@@ -117,7 +116,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
                 "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
                 "token_url": "https://sts.googleapis.com/v1/token",
                 # Where Nomad keeps it fresh, as a task of docker or exec sees its folder of secrets.
-                "credential_source": {"file": f"/secrets/nomad_{AUDIENCE}.jwt"},
+                "credential_source": {"file": f"/secrets/nomad_{naming.GOOGLE_AUDIENCE}.jwt"},
             }
         )
 

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from infra.foundation.foundation import Foundation
     from infra.nomad.identity import WorkloadIdentity
 
-AUDIENCE = "google"
-"""The name and the audience of a task's `identity` block that is for Google Cloud."""
-
 
 @dataclass(frozen=True)
 class Place:

@@ -83,7 +83,14 @@ class NomadPlatform(pulumi.ComponentResource):
                 store_program=store_program,
                 opts=below,
             )
-            provider = providers.nomad_region(f"{name}-{region}-provider", later[region], below)
+            provider = providers.nomad_region(
+                f"{name}-{region}-provider",
+                region,
+                later[region].address,
+                ca_pem=secrets.ca_pem,
+                token=secrets.bootstrap_token,
+                opts=below,
+            )
             inside = pulumi.ResourceOptions(parent=self, provider=provider, deleted_with=engine)
             first = pulumi_nomad.SchedulerConfig(
                 f"{name}-{region}-scheduler",

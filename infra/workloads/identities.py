@@ -11,7 +11,8 @@ import pulumi
 import pulumi_nomad
 
 from definitions.nomad.jobspec import Jobspec
-from infra.nomad.place import AUDIENCE, Place
+from infra import naming
+from infra.nomad.place import Place
 from infra.settings import PROJECT, JobSettings, Settings, SettingsError
 
 ROLES = {
@@ -57,7 +58,7 @@ def tasks(spec: Jobspec, settings: Settings) -> list[Task]:
         (group.name, task.name)
         for group in job.groups
         for task in group.tasks
-        if any(AUDIENCE in identity.aud for identity in task.identities)
+        if any(naming.GOOGLE_AUDIENCE in identity.aud for identity in task.identities)
     ]
     if not named:
         return []

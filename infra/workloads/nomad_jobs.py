@@ -15,10 +15,11 @@ import pulumi
 import pulumi_nomad
 
 from definitions.nomad import jobspec
-from infra import images, naming
+from infra import images, naming, pipelines
+from infra.nomad import job_fit
 from infra.nomad.place import Place
 from infra.settings import PROJECT, JobSettings, Settings, SettingsError
-from infra.workloads import identities, pipelines, placement
+from infra.workloads import identities
 
 
 class NomadJobs(pulumi.ComponentResource):
@@ -114,7 +115,7 @@ def _job(file: Path, root: Path, settings: Settings) -> tuple[jobspec.Jobspec, s
         values = _values(spec, settings, origin, root)
     except (jobspec.JobspecError, images.ImageError) as error:
         raise SettingsError(str(error)) from None
-    placement.check(spec, origin, settings)
+    job_fit.check(spec, settings)
     return spec, text, values
 
 

@@ -19,10 +19,9 @@ from typing import Any
 import pulumi
 from pydantic import TypeAdapter, ValidationError
 
-from infra import images, naming
+from infra import images, naming, pipelines
 from infra.kubernetes.placement import placed
 from infra.settings import PROJECT, JobSettings, KubernetesSettings, Settings, SettingsError
-from infra.workloads import pipelines
 
 API = "argoproj.io/v1alpha1"
 KINDS = ("WorkflowTemplate", "CronWorkflow")

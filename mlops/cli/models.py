@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 import typer
 from rich.markup import escape
 
-from mlops.cli.output import Json, RefusalError, Stack, err, number, out, print_json, table, when
+from mlops.cli.output import Json, RefusalError, Stack, err, out, print_json, table, when
+from mlops.cli.quality import QUALITY, quality
 from mlops.cli.session import Session
 from mlops.paths import CHECKOUT
 from mlops_registry.text import printable
 
 if TYPE_CHECKING:
-    from mlops_registry import VersionSummary
     from mlops_registry.rows import Row
 
 app = typer.Typer(
@@ -34,15 +34,6 @@ Version = Annotated[
 
 _LOOPBACK = ("localhost", "127.0.0.1")
 _AS_WRITTEN: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-QUALITY = ("best trial", "auc", "baseline", "verified")
-"""Columns that say how good a version is; `quality` gives their cells."""
-
-
-def quality(version: "VersionSummary") -> tuple[str, ...]:
-    """The cells of `QUALITY`; trials are numbered from 0, and a model of which there was one trial has no best."""
-    trial = "-" if version.trial is None else f"#{version.trial} of {version.trials}"
-    baseline = " ".join(filter(None, (version.baseline, number(version.baseline_auc))))
-    return trial, number(version.auc), baseline, version.verdict
 
 
 @app.callback()

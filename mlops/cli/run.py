@@ -10,8 +10,8 @@ import typer
 import typer.core
 from rich.markup import escape
 
-from mlops.cli.models import QUALITY, quality
 from mlops.cli.output import Json, RefusalError, Stack, err, out, print_json, table
+from mlops.cli.quality import QUALITY, quality
 from mlops.cli.session import Session
 from mlops.engines.base import PATIENCE_SECONDS, Engine, EngineError, Run, follow, reason
 from mlops.paths import CHECKOUT

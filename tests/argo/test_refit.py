@@ -20,7 +20,7 @@ from infra.images import name as image_name
 from jobs.model_refit.context import IMAGES, SERVICE_ACCOUNTS, Context, Resources
 from jobs.model_refit.parameters import DEFAULTS
 from jobs.model_refit.templates import render
-from mlops.cli.models import quality
+from mlops.cli.quality import quality
 from mlops.engines.embedded.argo import Workflows
 from mlops.engines.embedded.bucket import Bucket
 from mlops.engines.embedded.images import Images

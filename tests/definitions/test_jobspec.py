@@ -79,7 +79,7 @@ def test_a_task_after_the_start_runs_with_the_main_ones() -> None:
 
 
 def test_an_expression_in_place_of_a_number_is_told_in_one_line() -> None:
-    with pytest.raises(jobspec.JobspecError, match=r"^groups\.0\.tasks\.0\.resources\.cpu is '\$\{var\.cpu \* 2\}'"):
+    with pytest.raises(jobspec.JobspecError, match=r"^[^:]+: groups.0.tasks.0.resources.cpu is '\$\{var\.cpu \* 2\}'"):
         asked(text(("main", "", "var.cpu * 2", 500)))
 
 

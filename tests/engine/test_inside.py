@@ -29,10 +29,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
+from infra.naming import GOOGLE_AUDIENCE
 from infra.nomad import access, drain, gate
 from infra.nomad.api import Api
 from infra.nomad.identity import jwks_json, subject
-from infra.nomad.place import AUDIENCE
 from mlops.engines.base import EngineError
 from mlops.engines.nomad import NomadEngine
 from tests.conftest import CHECKOUT
@@ -283,7 +283,7 @@ def test_tasks_prove_who_they_are_by_a_token_that_the_handed_over_keys_verify(no
     assert "".join(content).strip() == ""
     claims = verified(token, json.loads(jwks_json(published(nomad))))
     assert claims["sub"] == subject(REGION, "default", job, "training", "store")
-    assert claims["aud"] == AUDIENCE
+    assert claims["aud"] == GOOGLE_AUDIENCE
     assert claims["iss"] == ISSUER
     assert claims["exp"] - claims["iat"] == 3600
 

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from infra import images, kubeconfig, naming, providers, settings
+from infra import images, kubeconfig, naming, pipelines, providers, settings
 from infra.settings import ROOT, Settings, SettingsError
-from infra.workloads import pipelines
 from infra.workloads.workflow_templates import WorkflowTemplates
 from inventory.recorder import record
 from inventory.resources import Inventory, Resource

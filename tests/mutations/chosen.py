@@ -10,7 +10,7 @@ from tests.mutations.trial import PLATFORM
 _SLOW = "tests/infra/nomad/test_boot.py::test_the_store_program_runs_in_what_exec_tasks_see_of_a_machine"
 _TAKEN_AWAY = f"{PLATFORM}/test_needs.py::test_what_is_taken_away_is_missed_by_a_workload_that_is_named"
 _LABELLED = tuple(f"{PLATFORM}/test_invariants.py::test_holds[{stack}-labelled]" for stack in stacks())
-_NOMAD_JOB = ("tests/jobs", "tests/infra/test_placement.py", "tests/embedded/test_jobspec.py")
+_NOMAD_JOB = ("tests/jobs", "tests/infra/nomad/test_job_fit.py", "tests/embedded/test_jobspec.py")
 _REFIT = ("tests/jobs", "tests/argo/test_templates.py", "tests/argo/test_registered.py")
 _GRANTS = ("tests/infra/test_nomad_platform.py",)
 

@@ -4,11 +4,10 @@ import hcl2
 import pytest
 
 from definitions.nomad import jobspec
-from infra import settings
+from infra import pipelines, settings
 from infra.nomad import agent, autoscaling
 from infra.settings import ROOT
 from infra.settings.nomad import ScalingSettings
-from infra.workloads import pipelines
 
 SPECS = [jobspec.parse(file.read_text(), str(file)) for file in pipelines.files(ROOT, pipelines.NOMAD)]
 REGIONS = [
@@ -50,6 +49,14 @@ def test_what_fits_on_a_machine_is_what_nomad_may_place_there(asked: tuple[int, 
 def test_jobs_are_counted_each_by_what_fits_of_it() -> None:
     query = autoscaling.query({("b", "g"): 2, ("a", "g"): 7})
     assert query.index('parent_id="a"') < query.index("/ 7)") < query.index('parent_id="b"') < query.index("/ 2)")
+
+
+def test_a_size_that_only_nomad_can_work_out_is_told_in_one_line() -> None:
+    (file,) = pipelines.files(ROOT, pipelines.NOMAD)
+    text = file.read_text().replace("var.train_cpu", "var.train_cpu * 2")
+    assert text != file.read_text()
+    with pytest.raises(settings.SettingsError, match=r"^jobs/x: groups.*cpu is .*train_cpu \* 2"):
+        autoscaling.policies(settings.load("staging"), "eu", [jobspec.parse(text, "jobs/x")])
 
 
 def test_a_pool_that_no_job_goes_to_is_emptied_but_not_where_nobody_tells() -> None:

@@ -18,12 +18,11 @@ _SUBJECT_BYTES = 127
 _ANY_POOL, _DEFAULT_POOL = "all", "default"
 
 
-def check(spec: Jobspec, origin: str, settings: Settings) -> None:
+def check(spec: Jobspec, settings: Settings) -> None:
     """Hold a job to the regions that the stack provisions.
 
     Args:
         spec: The job.
-        origin: What messages begin with: the file that it is from.
         settings: The stack's settings.
 
     Raises:
@@ -31,14 +30,11 @@ def check(spec: Jobspec, origin: str, settings: Settings) -> None:
     """
     if not settings.nomad.regions:
         return  # an expression in place of a number is Nomad's to evaluate
-    try:
-        job = _job(spec, settings)
-    except JobspecError as error:
-        raise SettingsError(f"{origin}: {error}") from None
+    job = _job(spec, settings)
     for name, region in settings.nomad.regions.items():
         problems = [*_unplaced(spec, name, region, settings), *_nameless(job, name)]
         if problems:
-            raise SettingsError(f"{origin}: {problems[0]}")
+            raise SettingsError(f"{spec.origin}: {problems[0]}")
 
 
 def pools(spec: Jobspec, region: NomadRegionSettings, settings: Settings) -> dict[str, ClientPoolSettings]:
@@ -75,7 +71,10 @@ def _fits(cpu: int, memory: int, pool: ClientPoolSettings) -> bool:
 
 
 def _job(spec: Jobspec, settings: Settings) -> Job:
-    return spec.job(settings.jobs.get(spec.id, JobSettings()).variables)
+    try:
+        return spec.job(settings.jobs.get(spec.id, JobSettings()).variables)
+    except JobspecError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _nameless(job: Job, region: str) -> Iterator[str]:

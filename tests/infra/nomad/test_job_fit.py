@@ -4,8 +4,8 @@ import pytest
 
 from definitions.nomad import jobspec
 from infra import settings
+from infra.nomad import job_fit
 from infra.settings import SettingsError
-from infra.workloads import placement
 from tests.infra.test_settings_of_google import EU, changed
 
 JOB = """
@@ -45,7 +45,7 @@ job "{job}" {{
 def check(*, job: str = "hello", pool: str = "all", main: int = 2000, memory: int = 2000, **changes: object) -> None:
     spec = jobspec.parse(JOB.format(job=job, pool=pool, main=main, memory=memory), "jobs/hello/job.nomad.hcl")
     given = {key.replace("__", "."): value for key, value in changes.items()}
-    placement.check(spec, "jobs/hello/job.nomad.hcl", settings.parse(changed(given), "stack.yaml"))
+    job_fit.check(spec, settings.parse(changed(given), "stack.yaml"))
 
 
 def test_tasks_that_run_one_after_the_other_share_a_machine() -> None:
@@ -86,7 +86,7 @@ def test_a_subject_may_have_127_bytes() -> None:
 
 def test_machines_of_a_nomad_that_exists_are_its_owners() -> None:
     spec = jobspec.parse(JOB.format(job="hello", pool="gpu", main=10**6, memory=10**6), "x")
-    placement.check(spec, "x", settings.load("local"))
+    job_fit.check(spec, settings.load("local"))
 
 
 def test_a_smaller_pool_is_told_for_the_job_that_needs_more() -> None:
