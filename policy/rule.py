@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeVar
 
+from definitions.views import UndecidedError
 from inventory.capacity import Capacity, capacity
 from inventory.permissions import Grant, permissions
 from inventory.resources import SECRET, UNKNOWN, Inventory, Resource
@@ -28,10 +29,6 @@ class Level(StrEnum):
     """It is said."""
     DISABLED = "disabled"
     """Nothing; the rule is not applied."""
-
-
-class UndecidedError(Exception):
-    """A rule needs a value that is known only after the resource exists, or that is secret; the message is its path."""
 
 
 @dataclass(frozen=True)

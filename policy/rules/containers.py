@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from definitions.pods import security
 from definitions.quantities import quantity
 from infra import credentials
 from inventory.capacity import machine
 from inventory.resources import Resource
 from policy.parts import google, workflows
-from policy.parts.pods import ANY, containers, pods, security
+from policy.parts.pods import ANY, containers, pods
 from policy.rule import Check, Level, Part, Rule, Stack, UndecidedError
 
 # PSS, profile restricted, "Volume Types".

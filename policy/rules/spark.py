@@ -6,9 +6,10 @@ What holds for any pod, the driver's and executors' among them, is in `container
 import re
 from collections.abc import Iterator
 
+from definitions.argo.views import given
 from infra import credentials
 from inventory.values import number
-from policy.parts.workflows import SPARK, WORKFLOWS, applications, given
+from policy.parts.workflows import SPARK, WORKFLOWS, applications
 from policy.rule import Check, Level, Part, Rule, Stack
 
 _WEEK = 7 * 86400

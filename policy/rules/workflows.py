@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from definitions import cron
+from definitions.argo.views import given, tasks
 from inventory.resources import Resource
 from inventory.values import number
 from policy.parts import workflows
 from policy.parts.pods import ANY, containers
-from policy.parts.workflows import CRON, WORKFLOWS, given
+from policy.parts.workflows import CRON, WORKFLOWS
 from policy.rule import Level, Part, Rule, Stack
 
 _LEAVES = ("container", "script", "containerSet", "resource", "data", "http", "plugin")
@@ -215,7 +216,7 @@ def _publishes(one: Part, by_name: dict[str, Part], seen: set[str]) -> bool:
     ]
     if any(_PUBLISHES.fullmatch(word) for word in words):
         return True
-    return any(_calls_publisher(task, by_name, seen) for task in workflows.tasks(one))
+    return any(_calls_publisher(task, by_name, seen) for task in tasks(one))
 
 
 def _calls_publisher(task: Part, by_name: dict[str, Part], seen: set[str]) -> bool:
@@ -256,13 +257,13 @@ def _too_early(part: Part, _: Stack) -> Iterator[str]:
         if end and _publishes(end, by_name, set()):
             yield f"onExit {spec.get('onExit')} publishes, whatever became of the run"
         return
-    tasks = {str(task.get("name")): task for task in workflows.tasks(part)}
-    publishing = {name for name, task in tasks.items() if _calls_publisher(task, by_name, set())}
+    called = {str(task.get("name")): task for task in tasks(part)}
+    publishing = {name for name, task in called.items() if _calls_publisher(task, by_name, set())}
     waits = _waits(part)
-    goes_on = {name for name, task in tasks.items() if task.get("continueOn")}
+    goes_on = {name for name, task in called.items() if task.get("continueOn")}
     for name in sorted(publishing):
-        after = {other for other in tasks if name in waits[other]}
-        early = (set(tasks) - publishing - after) - (waits[name] - goes_on)
+        after = {other for other in called if name in waits[other]}
+        early = (set(called) - publishing - after) - (waits[name] - goes_on)
         if early:
             yield f"{name} publishes without the success of {', '.join(sorted(early))}"
 

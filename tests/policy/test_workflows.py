@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from definitions.argo.views import given
 from inventory.resources import UNKNOWN
 from jobs.model_refit import context, templates
 from policy.judge import judge
 from policy.parts import pods
-from policy.parts.workflows import CRON, WORKFLOWS, given, read
+from policy.parts.workflows import CRON, WORKFLOWS, read
 from policy.rules import ALL, workflows
 from policy.settings import PolicySettings, load
 from tests.policy.cases import Case, check, put
