@@ -14,7 +14,8 @@ from definitions.views import UndecidedError, View, merged
 
 V = TypeVar("V", bound=View)
 
-_LEAVES = ("container", "script", "containerSet", "resource", "data", "http", "plugin")
+LEAVES = ("container", "script", "containerSet", "resource", "data", "http", "plugin")
+"""The kinds of template that make a pod, or do something of their own; the others call templates."""
 _POD = {
     "Pod": ("spec",),
     "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
@@ -30,7 +31,7 @@ def of_object(view: V, kind: str) -> Iterator[V]:
 
 def of_template(template: V) -> Iterator[V]:
     """The pod of a template of Argo, if it makes one."""
-    if any(template.get(kind) is not None for kind in _LEAVES):
+    if any(template.get(kind) is not None for kind in LEAVES):
         yield template.inner(_spec_of_template(template), "")
 
 

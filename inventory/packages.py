@@ -32,10 +32,14 @@ class _Finder(MetaPathFinder):
         if path is None or not fullname.startswith("pulumi_"):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
-        if spec and spec.loader and spec.origin and spec.submodule_search_locations:
-            if _GENERATED in Path(spec.origin).read_text(encoding="utf-8"):
-                spec.loader = _Package(spec.loader, Path(spec.origin).parent)
-            return spec
+        if (
+            spec
+            and spec.loader
+            and spec.origin
+            and spec.submodule_search_locations
+            and _GENERATED in Path(spec.origin).read_text(encoding="utf-8")
+        ):
+            spec.loader = _Package(spec.loader, Path(spec.origin).parent)
         return spec
 
 

@@ -76,16 +76,16 @@ def policies(settings: Settings, region: str, specs: Sequence[jobspec.Jobspec]) 
         specs: The jobs.
     """
     of = settings.nomad.regions[region]
-    jobs = [(spec.id, job_fit.pools(spec, of, settings), job_fit.groups(spec, settings)) for spec in specs]
+    jobs = [(job, job_fit.pools(job, of)) for job in (job_fit.job(spec, settings) for spec in specs)]
     blocks = []
     for name, pool in of.scaled.items():
         assert isinstance(pool.size, ScalingSettings) and settings.gcp  # noqa: S101, PT018  that is what scales
         demands = {
-            (job_id, group): fit
-            for job_id, pools, groups in jobs
+            (job.id, group.name): fit
+            for job, pools in jobs
             if name in pools
-            for group, asked in groups.items()
-            if (fit := fits(asked, pool))
+            for group in job.groups
+            if (fit := fits(group.total, pool))
         }
         target = {
             "project": settings.gcp.project,

@@ -30,51 +30,52 @@ def check(spec: Jobspec, settings: Settings) -> None:
     """
     if not settings.nomad.regions:
         return  # an expression in place of a number is Nomad's to evaluate
-    job = _job(spec, settings)
+    own = job(spec, settings)
     for name, region in settings.nomad.regions.items():
-        problems = [*_unplaced(spec, name, region, settings), *_nameless(job, name)]
+        problems = [*_unplaced(own, name, region), *_nameless(own, name)]
         if problems:
             raise SettingsError(f"{spec.origin}: {problems[0]}")
 
 
-def pools(spec: Jobspec, region: NomadRegionSettings, settings: Settings) -> dict[str, ClientPoolSettings]:
+def job(spec: Jobspec, settings: Settings) -> Job:
+    """A job with the stack's values for its variables.
+
+    Raises:
+        SettingsError: A size or a name in it is none.
+    """
+    try:
+        return spec.job(settings.jobs.get(spec.id, JobSettings()).variables)
+    except JobspecError as error:
+        raise SettingsError(str(error)) from None
+
+
+def pools(job: Job, region: NomadRegionSettings) -> dict[str, ClientPoolSettings]:
     """The pools of a region that a job may run in."""
-    wanted = _job(spec, settings).node_pool or _DEFAULT_POOL
+    wanted = job.node_pool or _DEFAULT_POOL
     return {name: pool for name, pool in region.pools.items() if wanted in (name, _ANY_POOL)}
 
 
-def groups(spec: Jobspec, settings: Settings) -> dict[str, tuple[int, int]]:
-    """MHz and MB that each group of a job asks for."""
-    return {group.name: group.total for group in _job(spec, settings).groups}
-
-
-def _unplaced(spec: Jobspec, name: str, region: NomadRegionSettings, settings: Settings) -> Iterator[str]:
-    wanted, open_to = _job(spec, settings).node_pool or _DEFAULT_POOL, pools(spec, region, settings)
+def _unplaced(job: Job, name: str, region: NomadRegionSettings) -> Iterator[str]:
+    open_to = pools(job, region)
     path = f"{PROJECT}:nomad.regions.{name}.pools"
     if not open_to:
         yield (
-            f"goes to the node pool {wanted}, which {path} has not, so it would never start; add that pool, or "
-            f"set node_pool in {PROJECT}:jobs.{spec.id}.variables to one of: {', '.join(region.pools)}"
+            f"goes to the node pool {job.node_pool or _DEFAULT_POOL}, which {path} has not, so it would never start; "
+            f"add that pool, or set node_pool in {PROJECT}:jobs.{job.id}.variables to one of: {', '.join(region.pools)}"
         )
-    for group, (cpu, memory) in groups(spec, settings).items():
+    for group in job.groups:
+        cpu, memory = group.total
         if open_to and not any(_fits(cpu, memory, pool) for pool in open_to.values()):
             yield (
-                f"group {group} asks for {cpu} MHz and {memory} MB, so it would wait for ever: no machine of {path} "
-                f"({', '.join(open_to)}) has as much; ask for less by {PROJECT}:jobs.{spec.id}.variables, or choose a "
-                "larger machine_type"
+                f"group {group.name} asks for {cpu} MHz and {memory} MB, so it would wait for ever: no machine of "
+                f"{path} ({', '.join(open_to)}) has as much; ask for less by {PROJECT}:jobs.{job.id}.variables, or "
+                "choose a larger machine_type"
             )
 
 
 def _fits(cpu: int, memory: int, pool: ClientPoolSettings) -> bool:
     free_cpu, free_memory = agent.capacity(pool)
     return cpu <= free_cpu and memory <= free_memory
-
-
-def _job(spec: Jobspec, settings: Settings) -> Job:
-    try:
-        return spec.job(settings.jobs.get(spec.id, JobSettings()).variables)
-    except JobspecError as error:
-        raise SettingsError(str(error)) from None
 
 
 def _nameless(job: Job, region: str) -> Iterator[str]:

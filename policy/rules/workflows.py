@@ -9,6 +9,7 @@ from typing import Any
 
 from definitions import cron
 from definitions.argo.views import given, tasks
+from definitions.pods import LEAVES
 from inventory.resources import Resource
 from inventory.values import number
 from policy.parts import workflows
@@ -16,7 +17,6 @@ from policy.parts.pods import ANY, containers
 from policy.parts.workflows import CRON, WORKFLOWS
 from policy.rule import Level, Part, Rule, Stack
 
-_LEAVES = ("container", "script", "containerSet", "resource", "data", "http", "plugin")
 _CHANGES = ("create", "apply", "patch", "replace")
 _KINDS = ("SparkApplication",)
 _RETRIES = 10
@@ -40,7 +40,7 @@ def _specs_and_templates(resource: Resource) -> Iterable[Part]:
 
 
 def _leaves(resource: Resource) -> Iterator[Part]:
-    return (one for one in workflows.templates(resource) if any(one.get(kind) is not None for kind in _LEAVES))
+    return (one for one in workflows.templates(resource) if any(one.get(kind) is not None for kind in LEAVES))
 
 
 def _deadline(part: Part, _: Stack) -> Iterator[str]:

@@ -25,7 +25,7 @@ from definitions.argo.models import (
     Template,
 )
 from definitions.spark import KIND, SparkApplication, SparkPod, SparkSpec
-from definitions.typed import DefinitionError, Typed, label, parse, place
+from definitions.typed import DefinitionError, Typed, has_tag, label, parse, place
 from mlops.engines.embedded.argo import dag, expressions, retries, spark, tags
 from mlops.engines.embedded.argo.expressions import ExpressionError
 from mlops.engines.embedded.errors import EmbeddedError
@@ -279,7 +279,7 @@ def _repeated(template: Template, where: str) -> Iterator[str]:
         spans |= {"duration": backoff.duration, "maxDuration": backoff.max_duration, "cap": backoff.cap}
     for name, span in spans.items():
         try:
-            if span and "{{" not in span:
+            if span and not has_tag(span):
                 retries.duration(span)
         except EmbeddedError as error:
             yield f"{where}: {name}: {error}"
