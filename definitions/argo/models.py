@@ -354,7 +354,7 @@ class SubmittedSpec(Typed):
 
 
 class Submitted(Typed):
-    """A workflow as somebody submits it."""
+    """A workflow that a user submits."""
 
     metadata: Metadata = Metadata.model_construct()
     spec: SubmittedSpec

@@ -22,7 +22,7 @@ _FIXED = re.compile(
 
 
 def given(text: str) -> list[str]:
-    """The tags in a text whose values somebody else gives: parameters, results of steps, labels."""
+    """The tags in a text that are filled from outside: parameters, results of steps, labels."""
     return [tag[0] for tag in TAG.finditer(text) if not _FIXED.fullmatch(tag[1] + tag[2])]
 
 

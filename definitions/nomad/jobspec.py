@@ -1,7 +1,7 @@
 """What a Nomad jobspec declares: its variables, its job's groups and tasks, and what a group asks for.
 
-Owns reading and checking, and the values of variables in their places. It evaluates no other expression: these stay
-text, so that a reader who wants a number or a name is told.
+Owns reading and checking, and the values of variables in their places. Other expressions stay
+text, so a reader that needs a number or a name gets an error.
 """
 
 import json

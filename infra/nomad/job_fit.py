@@ -60,8 +60,9 @@ def _unplaced(job: Job, name: str, region: NomadRegionSettings) -> Iterator[str]
     path = f"{PROJECT}:nomad.regions.{name}.pools"
     if not open_to:
         yield (
-            f"goes to the node pool {job.node_pool or _DEFAULT_POOL}, which {path} has not, so it would never start; "
-            f"add that pool, or set node_pool in {PROJECT}:jobs.{job.id}.variables to one of: {', '.join(region.pools)}"
+            f"names the node pool {job.node_pool or _DEFAULT_POOL}, but {path} does not have it, so it would "
+            f"never start; add that pool, or set node_pool in {PROJECT}:jobs.{job.id}.variables to one of: "
+            f"{', '.join(region.pools)}"
         )
     for group in job.groups:
         cpu, memory = group.total

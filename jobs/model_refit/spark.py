@@ -37,8 +37,8 @@ def spark(
 ) -> DAG:
     """A SparkApplication: made, waited for, and memoised.
 
-    The memoised template is one around the template that is retried. If one template has both, Argo starts nothing that
-    waits for it once a result was found: what waits is linked to the attempts, and there are none.
+    One template is memoised, and calls another one that is retried. If one template did both, a memoised result would
+    have no attempts. Argo links later tasks to the attempts, so it would never start them.
     """
     driver, executor = context.sized("spark-driver"), context.sized("spark-executor")
     pool = context.pool("spark")

@@ -13,7 +13,7 @@ SCORING, SCORED = f"scoring/{UID}", f"scored/{UID}"
 
 
 def version_env(context: Context) -> list[Env]:
-    """What a step of the registry is told of the version and its run."""
+    """The environment that gives a step of the registry its version and its run."""
     version_id = "{{workflow.parameters.model}}_v{{workflow.parameters.model_version}}_{{workflow.uid}}"
     return [
         Env(name="GCP_BUCKET_PATH", value=context.gcp_bucket_path),

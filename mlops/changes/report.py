@@ -87,7 +87,7 @@ def plan(
             base_tree = base_trees.enter_context(checkout(root, commit_id))
             return base_tree, _of_commit(stack, base_tree, base, confine=confine)
 
-        # Both programs run at once; the first mistake that is told is that of the checkout's own.
+        # Both programs run at once. If both fail, the error of the checkout's own is shown.
         compared = threads.submit(of_base, base, commit_id) if base is not None and commit_id is not None else None
         tree = trees.enter_context(checkout(root))
         inventory = record(stack, root=tree, confine=confine)

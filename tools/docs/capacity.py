@@ -1,9 +1,8 @@
 """The page of capacity: what each stack has of machines, and what stays on while nothing runs, each with its reason.
 
-The figures are the inventories'; what a machine is there for, and what
-would let it go, is said here, for each kind of pool that the settings know. A pool that stays on and of which nothing
-is said is an error, so that no machine is paid for without a reason. Deliberately knows no price: Google's change, and
-differ by region and contract.
+The figures are the inventories'. This says why each kind of pool is there, and what would let it go. A pool that stays
+on without a reason is an error, so nobody pays for a machine without one. Deliberately knows no price: Google's change,
+and differ by region and contract.
 """
 
 from collections import Counter

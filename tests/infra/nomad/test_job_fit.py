@@ -59,8 +59,8 @@ def test_tasks_that_run_one_after_the_other_share_a_machine() -> None:
     [
         ({"main": 3801}, "group training asks for 3801 MHz and 2000 MB, so it would wait for ever: no machine of "),
         ({"memory": 12801}, "asks for 2000 MHz and 12801 MB"),
-        ({"pool": ""}, "goes to the node pool default, which hybrid-mlops:nomad.regions.eu.pools has not"),
-        ({"pool": "gpu"}, "goes to the node pool gpu, which hybrid-mlops:nomad.regions.eu.pools has not"),
+        ({"pool": ""}, "names the node pool default, but hybrid-mlops:nomad.regions.eu.pools does not have it"),
+        ({"pool": "gpu"}, "names the node pool gpu, but hybrid-mlops:nomad.regions.eu.pools does not have it"),
         ({"pool": "system", "main": 3801}, "no machine of hybrid-mlops:nomad.regions.eu.pools (system)"),
         ({"jobs": {"hello": {"variables": {"cpu": 9000}}}}, "asks for 9000 MHz"),
         ({"job": "h" * 103}, "bytes, so it would be refused there: 127 are allowed; shorten a name"),

@@ -70,7 +70,7 @@ def may_start(task: Task, tasks: Mapping[str, Task], done: Mapping[str, Node], n
 
 
 def failure(dag: Dag, waits: Waits, done: Mapping[str, Node]) -> str | None:
-    """The phase that the DAG fails with; None if it has not, or not yet.
+    """The phase in which the DAG has failed; None if it has not failed so far.
 
     Omitted tasks inherit their parents' phase, and the leaves decide.
     """

@@ -79,7 +79,7 @@ class Execution:
         record.end(phase, message)
 
     async def _guarded(self) -> Node:
-        """The entry template, under the workflow's deadline and until somebody stops it."""
+        """Run the entry template until it ends, its deadline passes, or a user stops the workflow."""
         record = self._record
         entrypoint = record.body["spec"].get("entrypoint") or self._spec.entrypoint
         call = self._template(record.name, self._entry, entrypoint, self._arguments, None)

@@ -84,7 +84,7 @@ NO_MEANING = {
     kind: {name: reason for reason, names in reasons.items() for name in names.split()}
     for kind, reasons in _IGNORED.items()
 }
-"""Fields that mean nothing on one machine, and why; each reason is said once a run."""
+"""Fields that have no meaning on one machine, with the reason. Each reason is shown once a run."""
 
 
 def executed(kind: type[Typed]) -> list[str]:
